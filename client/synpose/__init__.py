@@ -1,0 +1,1 @@
+"""Synpose: synchronized multi-camera video of people in, 3D keypoints out."""

@@ -1,0 +1,134 @@
+"""The one tree of exceptions, and the one table that maps it to HTTP and gRPC.
+
+    SynposeError
+    ├── InvalidInput              what was sent cannot be used; the same request will fail again
+    │   ├── CalibrationError      a rig that cannot be read, or is not one
+    │   ├── VideoError            a file that is no video, is broken, or does not fit its camera
+    │   └── OptionsError          an option that is unknown or has an unusable value
+    ├── NotFound                  a model or skeleton that this server does not have
+    ├── NotAcceptable             an answer format that is not offered
+    ├── LimitExceeded             too large, too long, too many
+    ├── Overloaded                the server is busy; the same request may succeed later
+    ├── BundleError               a model on disk that is broken or not what it claims to be
+    └── ServerError               the server failed, or cannot be reached (raised by the clients)
+
+Every error may name the `field` and the `camera` that caused it. Servers turn an error into its code with
+`status_of`; clients turn a code back into the error with `from_problem`, so that both sides of the wire
+raise the same exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = [
+    "STATUS",
+    "BundleError",
+    "CalibrationError",
+    "InvalidInput",
+    "LimitExceeded",
+    "NotAcceptable",
+    "NotFound",
+    "OptionsError",
+    "Overloaded",
+    "ServerError",
+    "Status",
+    "SynposeError",
+    "VideoError",
+    "from_problem",
+    "status_of",
+]
+
+
+class SynposeError(Exception):
+    """Base of every error that Synpose raises on purpose.
+
+    `message` is one sentence for a person: what is wrong and, where it can be said, what to do. `field` is the
+    part of the request it is about (`"calibration"`, `"options.skeleton"`), `camera` the camera's name.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, camera: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.camera = camera
+
+    def __str__(self) -> str:
+        where = f"camera {self.camera!r}: " if self.camera is not None else ""
+        return where + self.message
+
+
+class InvalidInput(SynposeError):
+    """What was sent cannot be used; sending it again will fail again."""
+
+
+class CalibrationError(InvalidInput):
+    """A calibration that cannot be read, or does not describe cameras."""
+
+
+class VideoError(InvalidInput):
+    """A file that is no video, is broken, or does not fit its camera."""
+
+
+class OptionsError(InvalidInput):
+    """An option that is unknown or has an unusable value."""
+
+
+class NotFound(SynposeError):
+    """A model or skeleton that does not exist here."""
+
+
+class NotAcceptable(SynposeError):
+    """An answer format that is not offered."""
+
+
+class LimitExceeded(SynposeError):
+    """Larger, longer or more than this server accepts."""
+
+
+class Overloaded(SynposeError):
+    """The server is busy; the same request may succeed later."""
+
+
+class BundleError(SynposeError):
+    """A model bundle that is broken or not what its manifest claims."""
+
+
+class ServerError(SynposeError):
+    """The server failed or could not be reached."""
+
+
+class Status(NamedTuple):
+    """How an error crosses the wire: problem+json `type`, HTTP status and gRPC code name."""
+
+    type: str
+    http: int
+    grpc: str
+
+
+STATUS: dict[type[SynposeError], Status] = {
+    CalibrationError: Status("calibration-error", 422, "INVALID_ARGUMENT"),
+    VideoError: Status("video-error", 422, "INVALID_ARGUMENT"),
+    OptionsError: Status("options-error", 422, "INVALID_ARGUMENT"),
+    InvalidInput: Status("invalid-input", 422, "INVALID_ARGUMENT"),
+    NotFound: Status("not-found", 404, "NOT_FOUND"),
+    NotAcceptable: Status("not-acceptable", 406, "INVALID_ARGUMENT"),
+    LimitExceeded: Status("limit-exceeded", 413, "RESOURCE_EXHAUSTED"),
+    Overloaded: Status("overloaded", 503, "UNAVAILABLE"),
+    BundleError: Status("bundle-error", 500, "INTERNAL"),
+    ServerError: Status("server-error", 500, "INTERNAL"),
+}
+
+
+def status_of(error: SynposeError) -> Status:
+    """The wire codes of `error`: those of its nearest ancestor in `STATUS`."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), STATUS[ServerError])
+
+
+def from_problem(problem: Mapping[str, Any]) -> SynposeError:
+    """The exception that a problem+json body (RFC 9457) stands for; unknown types give `ServerError`."""
+    kinds = {status.type: kind for kind, status in STATUS.items()}
+    kind = kinds.get(str(problem.get("type", "")).rpartition(":")[2], ServerError)
+    message = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
+    return kind(message, field=problem.get("field"), camera=problem.get("camera"))

@@ -1,0 +1,112 @@
+"""The answer: people's joints over time, in the world frame, in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synpose.skeleton import Skeleton
+
+__all__ = ["Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which bundle answered."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that was handled and that the user should know: a missing view, a shorter clip, a cropped image.
+
+    `code` is stable and for programs (`"unequal-lengths"`); `message` is one sentence for a person.
+    """
+
+    code: str
+    message: str
+    camera: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One person at one instant.
+
+    `joints` `(J, 3)` world frame, metres, NaN where a joint cannot be known; `sigma` `(J,)` metres, the radius that
+    holds the true joint with 68 % probability, NaN with its joint; `score` in [0, 1]; `views` the cameras that
+    were used.
+    """
+
+    id: int
+    score: float
+    joints: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The people of one frame set. `timestamp` is in seconds from the clip's start.
+
+    `notices` are the things that became known with this frame set; a `PoseSequence` gathers them.
+    """
+
+    index: int
+    timestamp: float
+    people: tuple[Person, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoseHeader:
+    """What all frames of an answer share; the first line of a stream."""
+
+    model: ModelInfo
+    skeleton: Skeleton
+    fps: float
+    units: str = "m"
+
+
+@dataclass(frozen=True, eq=False)
+class PoseSequence:
+    """A whole answer."""
+
+    header: PoseHeader
+    frames: Sequence[Frame] = field(default_factory=tuple)
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """Every notice of every frame, in order."""
+        return tuple(notice for frame in self.frames for notice in frame.notices)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of all people that appear, ascending."""
+        return tuple(sorted({person.id for frame in self.frames for person in frame.people}))
+
+    def joints(self, person: int | None = None) -> NDArray[np.float64]:
+        """Joints `(T, J, 3)` of one person over all frames, metres, world frame; NaN where unknown or absent.
+
+        Without an id: the person who appears in the most frames (all NaN if nobody does).
+        """
+        return self._stack(person, "joints", (len(self.header.skeleton), 3))
+
+    def sigma(self, person: int | None = None) -> NDArray[np.float64]:
+        """Sigmas `(T, J)` in metres of one person over all frames, NaN as in `joints`."""
+        return self._stack(person, "sigma", (len(self.header.skeleton),))
+
+    def _stack(self, person: int | None, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        out = np.full((len(self.frames), *shape), np.nan)
+        if person is None and self.ids:
+            everyone = [p.id for frame in self.frames for p in frame.people]
+            person = max(self.ids, key=everyone.count)
+        for row, frame in zip(out, self.frames, strict=True):
+            for p in frame.people:
+                if p.id == person:
+                    row[...] = getattr(p, name)
+        return out

@@ -1,0 +1,1 @@
+"""Networks, geometry, export and bundles of Synpose."""

@@ -1,0 +1,1 @@
+"""The Synpose server: one engine behind REST, gRPC and the command line."""
