@@ -109,7 +109,7 @@ class Camera:
     def undistort(self, pixels: ArrayLike) -> Array:
         """Pixels `(..., 2)` to the normalised image plane z = 1 of the camera frame `(..., 2)`.
 
-        Inverts the lens by Newton's method on its exact Jacobian (numerical, central differences), which converges
+        Inverts the lens by Newton's method (Jacobian by central differences), which converges
         where OpenCV's fixed-point iteration does not. NaN where the lens model has no inverse.
         """
         pixels = np.asarray(pixels, dtype=np.float64)
@@ -123,10 +123,11 @@ class Camera:
             radius = np.linalg.norm(target, axis=-1, keepdims=True)
             guess *= np.tan(np.clip(radius, 0, 1.5)) / np.maximum(radius, 1e-9)
         h = 1e-6
+        right, down = np.array((h, 0.0)), np.array((0.0, h))
         for _ in range(12):
             error = self._distort(guess) - target
-            dx = (self._distort(guess + (h, 0)) - self._distort(guess - (h, 0))) / (2 * h)
-            dy = (self._distort(guess + (0, h)) - self._distort(guess - (0, h))) / (2 * h)
+            dx = (self._distort(guess + right) - self._distort(guess - right)) / (2 * h)
+            dy = (self._distort(guess + down) - self._distort(guess - down)) / (2 * h)
             det = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
             det = np.where(np.abs(det) > 1e-9, det, np.nan)
             step_x = (dy[..., 1] * error[..., 0] - dy[..., 0] * error[..., 1]) / det
@@ -166,7 +167,7 @@ class Camera:
         return replace(self, size=size, K=K)
 
     def _to_pixels(self, plane: Array) -> Array:
-        return plane @ self.K[:2, :2].T + self.K[:2, 2]
+        return np.asarray(plane @ self.K[:2, :2].T + self.K[:2, 2])
 
     def _distort(self, plane: Array) -> Array:
         """Ideal to distorted points of the normalised plane `(..., 2)` (OpenCV's calib3d equations)."""

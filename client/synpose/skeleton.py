@@ -38,9 +38,7 @@ class Skeleton:
         """(left, right) joints that a mirror exchanges."""
         index = {name: j for j, name in enumerate(self.joints)}
         return tuple(
-            (j, index[name.replace("left", "right", 1)])
-            for name, j in index.items()
-            if name.startswith("left")
+            (j, index[name.replace("left", "right", 1)]) for name, j in index.items() if name.startswith("left")
         )
 
     @cached_property
