@@ -167,7 +167,8 @@ class Camera:
         return replace(self, size=size, K=K)
 
     def _to_pixels(self, plane: Array) -> Array:
-        return np.asarray(plane @ self.K[:2, :2].T + self.K[:2, 2])
+        pixels: Array = plane @ self.K[:2, :2].T + self.K[:2, 2]
+        return pixels
 
     def _distort(self, plane: Array) -> Array:
         """Ideal to distorted points of the normalised plane `(..., 2)` (OpenCV's calib3d equations)."""
