@@ -115,7 +115,7 @@ STATUS: dict[type[SynposeError], Status] = {
     NotFound: Status("not-found", 404, "NOT_FOUND"),
     NotAcceptable: Status("not-acceptable", 406, "INVALID_ARGUMENT"),
     LimitExceeded: Status("limit-exceeded", 413, "RESOURCE_EXHAUSTED"),
-    Overloaded: Status("overloaded", 503, "UNAVAILABLE"),
+    Overloaded: Status("overloaded", 503, "RESOURCE_EXHAUSTED"),
     BundleError: Status("bundle-error", 500, "INTERNAL"),
     ServerError: Status("server-error", 500, "INTERNAL"),
 }

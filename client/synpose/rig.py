@@ -181,7 +181,8 @@ class Camera:
             theta = np.arctan(r)
             k1, k2, k3, k4 = self.distortion
             q = theta * theta
-            return plane * (theta * (1 + q * (k1 + q * (k2 + q * (k3 + q * k4)))) / r)[..., None]
+            scale: Array = theta * (1 + q * (k1 + q * (k2 + q * (k3 + q * k4)))) / r
+            return plane * scale[..., None]
         k1, k2, p1, p2, k3, k4, k5, k6 = (*self.distortion, 0.0, 0.0, 0.0, 0.0)[:8]
         radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
         return np.stack(

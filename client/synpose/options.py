@@ -1,0 +1,55 @@
+"""What a request may ask for: the same options through REST, gRPC, the command line and Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from synpose.errors import OptionsError
+from synpose.skeleton import get_skeleton
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of one estimate. Raises `OptionsError` (or `NotFound` for a skeleton) for an unusable value.
+
+    `units` is the unit of a calibration file whose format does not state one. `fps` replaces the frame rate of the
+    videos; numbered images, which have none, default to 30.
+    """
+
+    model: str = "default"
+    skeleton: str = "coco17"
+    max_people: int = 1
+    units: Literal["m", "cm", "mm"] | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model:
+            raise OptionsError("model must be the name of a model", field="options.model")
+        if not isinstance(self.skeleton, str):
+            raise OptionsError("skeleton must be the name of a skeleton", field="options.skeleton")
+        get_skeleton(self.skeleton)
+        if type(self.max_people) is not int or not 1 <= self.max_people <= 8:
+            raise OptionsError("max_people must be a whole number from 1 to 8", field="options.max_people")
+        if self.units not in (None, "m", "cm", "mm"):
+            raise OptionsError("units must be m, cm or mm", field="options.units")
+        if self.fps is not None:
+            if isinstance(self.fps, bool) or not isinstance(self.fps, int | float):
+                raise OptionsError("fps must be a number", field="options.fps")
+            if not math.isfinite(self.fps) or not 1 <= self.fps <= 1000:
+                raise OptionsError("fps must be between 1 and 1000", field="options.fps")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Options:
+        """Options from parsed JSON; an unknown key raises `OptionsError` that lists the known ones."""
+        if not isinstance(values, Mapping):
+            raise OptionsError("options must be a JSON object", field="options")
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise OptionsError(f"no option {key!r}; there are {', '.join(known)}", field=f"options.{key}")
+        return cls(**values)
