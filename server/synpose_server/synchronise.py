@@ -29,6 +29,7 @@ class FrameSet:
     index: int
     images: tuple[Image | None, ...]
     notices: tuple[Notice, ...] = ()
+    is_last: bool = False
 
 
 class FrameSets(Iterator[FrameSet]):
@@ -119,7 +120,7 @@ class FrameSets(Iterator[FrameSet]):
             index += 1
         if previous is not None:
             ended = [item is _END for item in taken]
-            yield FrameSet(previous.index, previous.images, self._closing_notices(index, ended))
+            yield FrameSet(previous.index, previous.images, self._closing_notices(index, ended), is_last=True)
 
     def _closing_notices(self, count: int, ended: Sequence[bool]) -> tuple[Notice, ...]:
         notices = []
