@@ -32,8 +32,8 @@ __all__ = [
 
 MAX_CHUNK_BYTES = 1024 * 1024
 """Most bytes of a file in one message of `EstimateClip`: larger messages hold up the others on the event loop."""
-MAX_MESSAGE_BYTES = 64 * MAX_CHUNK_BYTES
-"""Largest message: 16 cameras' JPEG images of several frame sets; longer clips go up by `EstimateClip`."""
+MAX_MESSAGE_BYTES = 32 * MAX_CHUNK_BYTES
+"""Largest message: a frame set of 16 cameras in JPEG, or several of fewer; clips go up by `EstimateClip`."""
 PROBLEM_TRAILER = "synpose-problem-bin"
 """Trailing metadata that holds the problem+json document of an error."""
 
