@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc.aio
 
@@ -19,6 +19,7 @@ __all__ = ["ErrorInterceptor"]
 log = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -32,18 +33,23 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details)
-        if not handler_call_details.method.startswith(self._OURS):
-            return handler
+    ) -> Handler | None:
+        """The method's handler, guarded; those of the health and reflection services answer for themselves."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(self._OURS):
+            return cast("Handler | None", handler)
         if handler.response_streaming:
-            return handler._replace(stream_stream=_streaming(handler.stream_stream))  # type: ignore[attr-defined, no-any-return]
-        return handler._replace(unary_unary=_unary(handler.unary_unary))  # type: ignore[attr-defined, no-any-return]
+            return grpc.stream_stream_rpc_method_handler(
+                _streaming(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
 
 
-def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
     async def answered(request: Any, context: Context) -> Any:
         async with _errors_answered(context):
             return await method(request, context)
@@ -51,7 +57,9 @@ def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, C
     return answered
 
 
-def _streaming(method: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> Callable[[Any, Context], Awaitable[None]]:
+def _streaming(method: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> Callable[[Any, Any], Any]:
+    method: Callable[[Any, Context], AsyncGenerator[Any, None]],
+) -> Callable[[Any, Context], Awaitable[None]]:
     async def answered(requests: Any, context: Context) -> None:
         async with _errors_answered(context), aclosing(method(requests, context)) as responses:
             async for response in responses:

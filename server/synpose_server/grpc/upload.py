@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -17,7 +18,7 @@ from synpose.wire import MAX_CHUNK_BYTES, calibration_from_message, options_from
 from synpose_server.settings import MIB, Settings
 from synpose_server.sources import Source
 
-__all__ = ["ClipUpload", "read_rig", "sources_of", "timestamps_of"]
+__all__ = ["ClipUpload", "check_length", "read_rig", "sources_of", "timestamps_of"]
 
 
 class ClipUpload:
@@ -29,9 +30,11 @@ class ClipUpload:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._size = 0
+        self._files = ExitStack()
         self._videos: dict[str, SpooledTemporaryFile[bytes]] = {}
         self._frame_sets: list[pb.FrameSet] = []
         self._rig: Rig | None = None
+        self._timestamps: list[float] = []
         self.options = Options()
 
     def __enter__(self) -> Self:
@@ -40,11 +43,11 @@ class ClipUpload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for video in self._videos.values():
-            video.close()
+        self._files.close()
 
     @property
     def rig(self) -> Rig:
+        """The rig of `start`; raises `InvalidInput` when nothing has come."""
         if self._rig is None:
             raise InvalidInput("nothing was sent; the first message must be `start`", field="start")
         return self._rig
@@ -60,7 +63,8 @@ class ClipUpload:
 
     @property
     def timestamps(self) -> list[float] | None:
-        return timestamps_of(self._frame_sets)
+        """Capture times of the frame sets in seconds, where they are given."""
+        return self._timestamps or timestamps_of(self._frame_sets)
 
     async def receive(self, requests: AsyncIterator[pb.EstimateClipRequest]) -> None:
         """Take in messages until the caller closes its side; raises at the first that cannot be used."""
@@ -85,6 +89,7 @@ class ClipUpload:
         if self._rig is not None:
             raise InvalidInput("`start` came a second time", field="start")
         self.options = options_from_message(start.options)
+        self._timestamps = list(start.timestamps)
         self._rig = await read_rig(start.calibration, self.options, self._settings)
 
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
@@ -95,12 +100,14 @@ class ClipUpload:
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
-            self._videos[chunk.camera] = SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES)
+            self._videos[chunk.camera] = self._files.enter_context(SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES))
         await asyncio.to_thread(self._videos[chunk.camera].write, chunk.data)  # a disk must not hold up the loop
 
     def _add_frame_set(self, frame_set: pb.FrameSet) -> None:
         if self._videos:
             raise InvalidInput("a request holds videos or images, not both", field="frame_set")
+        if self._timestamps:
+            raise InvalidInput("frame sets bring their own timestamps", field="start.timestamps")
         check_length(len(self._frame_sets) + 1, self._settings)
         self._frame_sets.append(frame_set)
 
@@ -108,7 +115,7 @@ class ClipUpload:
 async def read_rig(message: pb.Calibration, options: Options, settings: Settings) -> Rig:
     """The rig of a calibration message; raises `InvalidInput`, or `LimitExceeded` for too many cameras."""
     files = calibration_from_message(message)
-    rig = await asyncio.to_thread(read_calibration, files, options.units)
+    rig = await asyncio.to_thread(read_calibration, files, units=options.units)
     if len(rig) > settings.max_cameras:
         raise LimitExceeded(
             f"the calibration holds {len(rig)} cameras, and this server accepts {settings.max_cameras}",
@@ -118,6 +125,7 @@ async def read_rig(message: pb.Calibration, options: Options, settings: Settings
 
 
 def check_length(length: int, settings: Settings) -> None:
+    """Raise `LimitExceeded` for more frame sets than the server accepts."""
     if length > settings.max_frames:
         raise LimitExceeded(f"this server accepts {settings.max_frames} frame sets at most", field="frame_sets")
 
