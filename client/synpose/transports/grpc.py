@@ -32,7 +32,9 @@ from synpose.wire import (
 
 __all__ = ["GrpcTransport"]
 
-_SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse(status=SERVING): too small for a dependency
+# One question to the health service, whose messages are too small to need the package that holds them.
+_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"  # HealthCheckResponse(status=SERVING)
 
 
 class GrpcTransport:

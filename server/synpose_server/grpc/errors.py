@@ -19,7 +19,7 @@ __all__ = ["ErrorInterceptor"]
 log = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -58,8 +58,6 @@ def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, A
 
 
 def _streaming(method: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> Callable[[Any, Any], Any]:
-    method: Callable[[Any, Context], AsyncGenerator[Any, None]],
-) -> Callable[[Any, Context], Awaitable[None]]:
     async def answered(requests: Any, context: Context) -> None:
         async with _errors_answered(context), aclosing(method(requests, context)) as responses:
             async for response in responses:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from synpose.v1 import pose_pb2 as pb
@@ -29,7 +28,7 @@ class GrpcServer:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()
         self._service = pb.DESCRIPTOR.services_by_name["PoseService"].full_name
         self._server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=_OPTIONS)
         pb_grpc.add_PoseServiceServicer_to_server(PoseService(bridge), self._server)

@@ -100,7 +100,8 @@ class ClipUpload:
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
-            self._videos[chunk.camera] = self._files.enter_context(SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES))
+            spool: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES)  # noqa: SIM115 - below
+            self._videos[chunk.camera] = self._files.enter_context(spool)
         await asyncio.to_thread(self._videos[chunk.camera].write, chunk.data)  # a disk must not hold up the loop
 
     def _add_frame_set(self, frame_set: pb.FrameSet) -> None:
