@@ -1,0 +1,72 @@
+"""Typed access to the fields of untrusted calibration files; every failure is a `CalibrationError`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synpose.errors import CalibrationError
+from synpose.rig import Camera
+
+__all__ = ["camera_of", "entry", "numbers", "rotation_of"]
+
+Array = NDArray[np.float64]
+
+
+def entry(record: object, key: str, camera: str | None = None) -> object:
+    """`record[key]`; `CalibrationError` if `record` is no mapping or lacks the key."""
+    if not isinstance(record, Mapping) or key not in record:
+        raise CalibrationError(f"{key} is missing", field=f"calibration.{key}", camera=camera)
+    return record[key]
+
+
+def numbers(record: object, key: str, camera: str | None, *counts: int) -> Array:
+    """The finite numbers `record[key]`, flattened; `counts` are the allowed numbers of them (none: any)."""
+    value = entry(record, key, camera)
+    try:
+        array = np.array(value, dtype=np.float64).ravel()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise CalibrationError(f"{key} must hold numbers", field=f"calibration.{key}", camera=camera) from None
+    if not np.isfinite(array).all():
+        raise CalibrationError(f"{key} holds a number that is not finite", field=f"calibration.{key}", camera=camera)
+    if counts and len(array) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise CalibrationError(
+            f"{key} must hold {wanted} numbers, not {len(array)}", field=f"calibration.{key}", camera=camera
+        )
+    return array
+
+
+def rotation_of(values: Array) -> Array:
+    """Rotation matrix `(3, 3)` of 9 numbers by row, or of a rotation vector (axis times radians, Rodrigues)."""
+    if len(values) == 9:
+        return values.reshape(3, 3)
+    angle = float(np.linalg.norm(values))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = values / angle
+    cross = np.array(((0, -z, y), (z, 0, -x), (-y, x, 0)))
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
+
+
+def camera_of(
+    name: object, size: Array, K: Array, R: Array, t: Array, distortion: Array, *, fisheye: bool = False
+) -> Camera:
+    """A camera of flat arrays. Names that are numbers become text; zeros after OpenCV's eighth coefficient go."""
+    if isinstance(name, int):
+        name = str(name)
+    if not isinstance(name, str):
+        raise CalibrationError("a camera's name must be text", field="calibration.name")
+    if len(distortion) > 8 and not distortion[8:].any():
+        distortion = distortion[:8]
+    return Camera(
+        name,
+        tuple(round(side) for side in size.tolist()),
+        K.reshape(3, 3),
+        rotation_of(R),
+        t,
+        distortion,
+        "fisheye" if fisheye else "pinhole",
+    )

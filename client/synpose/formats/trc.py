@@ -1,0 +1,35 @@
+"""The TRC marker file that OpenSim reads: one person's joints as markers, in metres.
+
+The person is the one in the most frames. The world frame is that of the calibration, unchanged, so that up is
+whichever axis is up there (OpenSim's models have y up). Layout: OpenSim, "Marker (.trc) Files".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synpose.formats.json import DECIMALS
+from synpose.pose import PoseSequence
+
+__all__ = ["encode"]
+
+
+def encode(sequence: PoseSequence) -> bytes:
+    """`sequence` as TRC: tabs, frames counted from 1, three empty cells for a joint that is not known."""
+    markers, fps = sequence.header.skeleton.joints, sequence.header.fps
+    joints = sequence.joints()  # (T, J, 3)
+    joints[~np.isfinite(joints).all(-1)] = np.nan
+    count, rate = len(sequence.frames), f"{fps:.6g}"
+    lines = [
+        ("PathFileType", "4", "(X/Y/Z)", "synpose.trc"),
+        ("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units", "OrigDataRate", "OrigDataStartFrame",
+         "OrigNumFrames"),
+        (rate, rate, str(count), str(len(markers)), "m", rate, "1", str(count)),
+        ("Frame#", "Time", *(cell for marker in markers for cell in (marker, "", ""))),
+        ("", "", *(f"{axis}{number}" for number in range(1, len(markers) + 1) for axis in "XYZ")),
+        ("",),
+    ]  # fmt: skip
+    for number, (frame, row) in enumerate(zip(sequence.frames, joints, strict=True), start=1):
+        cells = (f"{value:.{DECIMALS}f}" if np.isfinite(value) else "" for value in row.ravel().tolist())
+        lines.append((str(number), f"{frame.timestamp:.{DECIMALS}f}", *cells))
+    return "".join("\t".join(line) + "\n" for line in lines).encode()

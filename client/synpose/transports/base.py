@@ -1,0 +1,68 @@
+"""What a transport does: carry one request to a server and its answer back, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from synpose.options import Options
+from synpose.pose import Frame, PoseHeader
+from synpose.skeleton import Skeleton
+
+__all__ = ["ServedModel", "Transport", "Upload"]
+
+Upload: TypeAlias = Path | bytes | Sequence[Path | bytes | None]
+"""What is sent for a camera: a video (a file or its bytes), or encoded images in order with None for a missing one."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that a server offers."""
+
+    name: str
+    version: str
+    description: str
+    skeletons: tuple[str, ...]
+    is_default: bool
+
+
+class Transport(Protocol):
+    """A connection to one server, used from one event loop.
+
+    The client has checked that the uploads are all videos or all images, and that all image sequences are equally
+    long; whatever else is wrong is for the server to say. Every method raises the exceptions of `synpose.errors`:
+    those that the server's problem document stands for (`from_problem`), or `ServerError` that says what to check
+    when the server cannot be reached or breaks off.
+    """
+
+    def estimate(
+        self,
+        calibration_files: Mapping[str, bytes],
+        uploads: Mapping[str, Upload],
+        options: Options,
+        timestamps: Sequence[float] | None = None,
+    ) -> AsyncGenerator[PoseHeader | Frame, None]:
+        """The header, then the frames as they are computed.
+
+        Files are read while they are sent, never as a whole where the wire allows it. Closing the generator stops
+        the estimate on the server. `timestamps` are the capture times of the frame sets in seconds.
+        """
+        ...
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """The models of the server."""
+        ...
+
+    async def skeletons(self) -> tuple[Skeleton, ...]:
+        """The skeletons that the server can answer in."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the server can answer estimates now; False, not an error, when it cannot be reached."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...

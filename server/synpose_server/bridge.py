@@ -1,0 +1,107 @@
+"""The way from an event loop to the engine: its blocking calls run in threads of their own, never on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+import anyio
+
+from synpose.errors import Overloaded
+from synpose.options import Options
+from synpose.pose import Frame, PoseHeader
+from synpose.rig import Rig
+from synpose_server.engine import Engine, Estimation
+from synpose_server.sources import Source
+
+__all__ = ["Bridge", "Running"]
+
+T = TypeVar("T")
+
+_MOST_WAITING = 32  # requests that may wait for a place; each holds a thread while it does
+
+
+class Running(AsyncIterator[Frame]):
+    """An estimate under way: its `header`, and its frames as they are computed."""
+
+    def __init__(self, estimation: Estimation, threads: ThreadPoolExecutor) -> None:
+        self.header: PoseHeader = estimation.header
+        self._estimation = estimation
+        self._threads = threads
+        self._step: Future[Frame | None] | None = None
+
+    async def __anext__(self) -> Frame:
+        self._step = self._threads.submit(next, self._estimation, None)
+        frame = await asyncio.wrap_future(self._step)
+        if frame is None:
+            raise StopAsyncIteration
+        return frame
+
+    async def aclose(self) -> None:
+        """Stop the estimate; when this returns, no thread is at work on it and its sources may be closed."""
+        with anyio.CancelScope(shield=True):
+            await asyncio.wrap_future(self._threads.submit(self._estimation.close))
+            if self._step is not None and not self._step.cancelled():
+                with suppress(Exception):  # whoever awaited the step has had its error
+                    await asyncio.wrap_future(self._step)
+
+
+class Bridge:
+    """Runs the calls of one engine in threads; each door has one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        # A running estimate needs a thread to compute and one to be closed from; those that wait for a place block
+        # theirs, so they have a pool of their own and can never keep a running one from going on.
+        self._running = ThreadPoolExecutor(2 * engine.settings.max_clips, "synpose-estimate")
+        self._starting = ThreadPoolExecutor(_MOST_WAITING, "synpose-start")
+        self._waiting = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine has loaded its models."""
+        return bool(self.engine.models)
+
+    @asynccontextmanager
+    async def estimate(
+        self,
+        rig: Rig,
+        sources: Mapping[str, Source],
+        options: Options,
+        timestamps: Sequence[float] | None = None,
+    ) -> AsyncIterator[Running]:
+        """`engine.estimate` for `async with`; leaving the block, also by cancellation, closes the estimate."""
+        if not self.ready:
+            raise Overloaded("the models are not loaded yet")
+        if self._waiting >= _MOST_WAITING:
+            raise Overloaded(f"{self._waiting} requests are waiting already; try again later")
+        self._waiting += 1
+        try:
+            estimation = await self._start(lambda: self.engine.estimate(rig, sources, options, timestamps))
+        finally:
+            self._waiting -= 1
+        running = Running(estimation, self._running)
+        try:
+            yield running
+        finally:
+            await running.aclose()
+
+    async def _start(self, call: Callable[[], Estimation]) -> Estimation:
+        started = self._starting.submit(call)
+        try:
+            return await asyncio.wrap_future(started)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped; wait for it, so that the place it may yet get is given back.
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                if not started.cancelled():
+                    estimation = await asyncio.wrap_future(started)
+                    await asyncio.wrap_future(self._running.submit(estimation.close))
+            raise
+
+    def close(self) -> None:
+        """Wait for the calls under way and end the threads."""
+        self._starting.shutdown(cancel_futures=True)
+        self._running.shutdown()
