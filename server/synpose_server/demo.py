@@ -1,4 +1,4 @@
-"""The main job from end to end: a server is started, the example clip goes to it, and what came back can be looked at."""
+"""The main job from end to end: start a server, send it the example clip, leave what came back to be looked at."""
 
 from __future__ import annotations
 
