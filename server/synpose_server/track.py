@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from synpose.errors import CalibrationError
 from synpose.rig import Rig
+from synpose_model.rays import ray_distances
 from synpose_server.associate import Detection, associate
 from synpose_server.crop import Crop, letterbox
 from synpose_server.image import Image
@@ -25,7 +26,7 @@ Array = NDArray[np.float64]
 
 _DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
-_MARGIN = 1.35  # width of a crop over the extent of the person's joints
+_MARGIN = 1.25  # width of a crop over the extent of the person's joints
 _IN_VIEW = 0.3  # least share of a crop that must lie inside the image
 _SEEN = 0.2  # mean score of the best half of the keypoints from which a view counts as showing the person
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
@@ -188,20 +189,42 @@ class Tracker:
         seen = best_half.mean(-1) >= _SEEN  # (N, V)
         people = []
         for row, track in enumerate(self._tracks):
-            if seen[row].sum() < 2:
-                continue
-            track.history.append((directions[row], keypoints[row, :, :, 2], seen[row]))
-            del track.history[: -self.model.bundle.window]
-            rays, scores, mask = (np.stack(part)[None] for part in zip(*track.history, strict=True))
-            origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
-            joints, sigma, weights = (out[0, -1] for out in self.model.relate(origins, rays, scores, mask))
-            person = TrackedPerson(track.id, joints, sigma, weights, keypoints[row], directions[row], seen[row])
-            if self._holds(track, person):
-                filled = np.where(np.isfinite(joints), joints, track.predicted)
+            person = self._relate(track, keypoints[row], directions[row], seen[row])
+            if person is not None and person.seen.sum() > 2:
+                astray = self._astray(person)
+                if astray.any() and (person.seen & ~astray).sum() >= 2:
+                    person = self._relate(track, keypoints[row], directions[row], person.seen & ~astray)
+            if person is not None and self._holds(track, person):
+                track.history.append((directions[row], keypoints[row, :, :, 2], person.seen))
+                del track.history[: -self.model.bundle.window]  # no more than a window is ever read
+                filled = np.where(np.isfinite(person.joints), person.joints, track.predicted)
                 track.velocity = 0.5 * (filled - track.joints)
                 track.joints = filled
                 people.append(person)
         return people
+
+    def _relate(
+        self, track: _Track, keypoints: Array, directions: Array, seen: NDArray[np.bool_]
+    ) -> TrackedPerson | None:
+        """The person from the rays of the views `seen`, with the frame sets before; None from fewer than two views."""
+        if seen.sum() < 2:
+            return None
+        window = [*track.history, (directions, keypoints[..., 2], seen)][-self.model.bundle.window :]
+        rays, scores, mask = (np.stack(part)[None] for part in zip(*window, strict=True))
+        origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
+        joints, sigma, weights = (out[0, -1] for out in self.model.relate(origins, rays, scores, mask))
+        return TrackedPerson(track.id, joints, sigma, weights, keypoints, directions, seen)
+
+    def _astray(self, person: TrackedPerson) -> NDArray[np.bool_]:
+        """The views `(V,)` that show someone or something else: their median sure ray passes far from its joint."""
+        distances = ray_distances(self._origins, np.moveaxis(person.directions, 0, 1), person.joints)  # (K, V)
+        sure = (person.keypoints[..., 2] > _SEEN).T & np.isfinite(distances)
+        return np.array(
+            [
+                seen and bool(own.any()) and float(np.median(distance[own])) > _OUTLIER
+                for seen, own, distance in zip(person.seen, sure.T, distances.T, strict=True)
+            ]
+        )
 
     def _holds(self, track: _Track, person: TrackedPerson) -> bool:
         """Whether the lifted pose is still the person who was followed."""
