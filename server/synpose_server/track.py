@@ -190,10 +190,10 @@ class Tracker:
         people = []
         for row, track in enumerate(self._tracks):
             person = self._relate(track, keypoints[row], directions[row], seen[row])
-            if person is not None and person.seen.sum() > 2:
-                astray = self._astray(person)
-                if astray.any() and (person.seen & ~astray).sum() >= 2:
-                    person = self._relate(track, keypoints[row], directions[row], person.seen & ~astray)
+            while person is not None and person.seen.sum() > 2 and (astray := self._astray(person)) is not None:
+                agreeing = person.seen.copy()
+                agreeing[astray] = False
+                person = self._relate(track, keypoints[row], directions[row], agreeing)
             if person is not None and self._holds(track, person):
                 track.history.append((directions[row], keypoints[row, :, :, 2], person.seen))
                 del track.history[: -self.model.bundle.window]  # no more than a window is ever read
@@ -215,16 +215,16 @@ class Tracker:
         joints, sigma, weights = (out[0, -1] for out in self.model.relate(origins, rays, scores, mask))
         return TrackedPerson(track.id, joints, sigma, weights, keypoints, directions, seen)
 
-    def _astray(self, person: TrackedPerson) -> NDArray[np.bool_]:
-        """The views `(V,)` that show someone or something else: their median sure ray passes far from its joint."""
+    def _astray(self, person: TrackedPerson) -> int | None:
+        """The view that shows someone or something else, if there is one: its median sure ray passes far from its joint.
+
+        The farthest one only: it may be what keeps the joints away from the others.
+        """
         distances = ray_distances(self._origins, np.moveaxis(person.directions, 0, 1), person.joints)  # (K, V)
-        sure = (person.keypoints[..., 2] > _SEEN).T & np.isfinite(distances)
-        return np.array(
-            [
-                seen and bool(own.any()) and float(np.median(distance[own])) > _OUTLIER
-                for seen, own, distance in zip(person.seen, sure.T, distances.T, strict=True)
-            ]
-        )
+        unsure = (person.keypoints[..., 2].T <= _SEEN) | ~np.isfinite(distances) | ~person.seen
+        medians = np.ma.median(np.ma.array(distances, mask=unsure), axis=0).filled(0.0)  # (V,)
+        worst = int(np.argmax(medians))
+        return worst if medians[worst] > _OUTLIER else None
 
     def _holds(self, track: _Track, person: TrackedPerson) -> bool:
         """Whether the lifted pose is still the person who was followed."""
