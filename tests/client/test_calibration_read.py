@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from synpose.calibration import MAX_BYTES, read_calibration
 from synpose.errors import CalibrationError
 

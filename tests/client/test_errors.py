@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from synpose import errors
 from synpose.errors import STATUS, CalibrationError, InvalidInput, ServerError, SynposeError, from_problem, status_of
 

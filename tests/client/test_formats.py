@@ -7,10 +7,10 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-
 from synpose.errors import InvalidInput, NotAcceptable, OptionsError
 from synpose.formats import FORMATS, format_for_accept, format_for_path, ndjson
 from synpose.formats import json as pose_json
@@ -128,7 +128,7 @@ def test_broken_frames_are_refused() -> None:
         lambda frame: frame.update(notices=[1]),
     ):
         answer = json.loads(json.dumps(good))
-        spoil(answer["frames"][2])
+        spoil(answer["frames"][2])  # type: ignore[no-untyped-call]
         with pytest.raises(InvalidInput):
             pose_json.decode(json.dumps(answer))
 
@@ -152,6 +152,8 @@ def read_trc(content: bytes) -> tuple[dict[str, str], list[str], np.ndarray, np.
     assert lines[0][:3] == ["PathFileType", "4", "(X/Y/Z)"]
     header = dict(zip(lines[1], lines[2], strict=True))
     count = int(header["NumMarkers"])
+    ends = [line.pop() for line in lines[3:5] + lines[6:]]
+    assert set(ends) <= {""}  # a tab ends every line of cells, else OpenSim loses an empty last cell
     assert lines[3][:2] == ["Frame#", "Time"]
     assert len(lines[3]) == 2 + 3 * count
     assert set(lines[3][3::3]) | set(lines[3][4::3]) == {""}
@@ -176,7 +178,7 @@ def test_trc_holds_the_person_of_most_frames() -> None:
 
 def test_trc_opens_in_opensim(tmp_path: object) -> None:
     """OpenSim's own reader, where it is installed, finds the same markers, times and gaps."""
-    opensim = pytest.importorskip("opensim")
+    opensim: Any = pytest.importorskip("opensim")
     path = f"{tmp_path}/pose.trc"
     with open(path, "wb") as file:
         file.write(FORMATS["trc"].write(SEQUENCE))
