@@ -18,6 +18,7 @@ __all__ = ["MAX_BYTES", "read_calibration"]
 
 MAX_BYTES = 4 << 20  # a calibration of 500 cameras has less than one MiB
 
+_MAX_CAMERAS = 1024  # CMU Panoptic has 521
 _SPREAD = (0.05, 200.0)  # metres between the two cameras farthest apart, in a rig around people
 _PAIRS = (("intri", "extri"), ("Intri", "Extri"))  # EasyMocap's two files, and Pose2Sim's names for them
 
@@ -104,6 +105,10 @@ def _unit(parsed: Parsed, units: Unit | None) -> Unit:
 
 
 def _in_metres(parsed: Parsed, unit: Unit) -> Rig:
+    if len(parsed.cameras) > _MAX_CAMERAS:
+        raise CalibrationError(
+            f"{len(parsed.cameras)} cameras are too many; {_MAX_CAMERAS} may be", field="calibration"
+        )
     rig = Rig(tuple(replace(camera, t=camera.t * METRES[unit]) for camera in parsed.cameras))
     if len(rig) < 2:
         return rig

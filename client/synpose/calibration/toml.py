@@ -14,6 +14,7 @@ A `units = "mm"` at the top or in `[metadata]`, which none of them writes, settl
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 
@@ -25,6 +26,9 @@ from synpose.rig import Camera
 __all__ = ["matches", "parse"]
 
 _NOT_CAMERAS = ("metadata", "units")
+_DECIMAL = re.compile(r"\d\.\d")
+_MAX_LENGTH = 512 << 10  # tomllib takes seconds for more than that
+_MAX_DOTS = 30  # in one line, besides decimal points: reading a dotted key takes the square of its parts
 
 
 def matches(content: str) -> bool:
@@ -36,6 +40,12 @@ def matches(content: str) -> bool:
 
 
 def parse(content: str) -> Parsed:
+    if len(content) > _MAX_LENGTH:
+        raise CalibrationError(f"a TOML of more than {_MAX_LENGTH >> 10} KiB is no calibration", field="calibration")
+    if any(
+        _DECIMAL.sub("", line).count(".") > _MAX_DOTS for line in content.splitlines() if line.count(".") > _MAX_DOTS
+    ):
+        raise CalibrationError("a line of this TOML has too many dots", field="calibration")
     try:
         document = tomllib.loads(content)
     except (ValueError, RecursionError) as error:

@@ -170,8 +170,8 @@ def _rows(values: NDArray[np.float64]) -> list[Any]:
     finite = np.isfinite(values)
     if finite.all():
         return rows
-    known = finite.reshape(len(values), -1).all(1)
-    return [row if is_known else None for row, is_known in zip(rows, known.tolist(), strict=True)]
+    known: Any = finite.reshape(len(values), -1).all(1).tolist()
+    return [row if is_known else None for row, is_known in zip(rows, known, strict=True)]
 
 
 def _array(rows: Sequence[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:

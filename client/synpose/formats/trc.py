@@ -15,7 +15,7 @@ __all__ = ["encode"]
 
 
 def encode(sequence: PoseSequence) -> bytes:
-    """`sequence` as TRC: tabs, frames counted from 1, three empty cells for a joint that is not known."""
+    """`sequence` as TRC: a tab ends each cell, frames count from 1, a joint that is not known is three empty cells."""
     markers, fps = sequence.header.skeleton.joints, sequence.header.fps
     joints = sequence.joints()  # (T, J, 3)
     joints[~np.isfinite(joints).all(-1)] = np.nan
@@ -25,11 +25,13 @@ def encode(sequence: PoseSequence) -> bytes:
         ("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units", "OrigDataRate", "OrigDataStartFrame",
          "OrigNumFrames"),
         (rate, rate, str(count), str(len(markers)), "m", rate, "1", str(count)),
-        ("Frame#", "Time", *(cell for marker in markers for cell in (marker, "", ""))),
-        ("", "", *(f"{axis}{number}" for number in range(1, len(markers) + 1) for axis in "XYZ")),
+        ("Frame#", "Time", *(cell for marker in markers for cell in (marker, "", "")), ""),
+        ("", "", *(f"{axis}{number}" for number in range(1, len(markers) + 1) for axis in "XYZ"), ""),
         ("",),
     ]  # fmt: skip
     for number, (frame, row) in enumerate(zip(sequence.frames, joints, strict=True), start=1):
         cells = (f"{value:.{DECIMALS}f}" if np.isfinite(value) else "" for value in row.ravel().tolist())
-        lines.append((str(number), f"{frame.timestamp:.{DECIMALS}f}", *cells))
+        lines.append(
+            (str(number), f"{frame.timestamp:.{DECIMALS}f}", *cells, "")
+        )  # OpenSim drops one empty cell at the end
     return "".join("\t".join(line) + "\n" for line in lines).encode()
