@@ -13,8 +13,8 @@
     └── ServerError               the server failed, or cannot be reached (raised by the clients)
 
 Every error may name the `field` and the `camera` that caused it. Servers turn an error into its code with
-`status_of`; clients turn a code back into the error with `from_problem`, so that both sides of the wire
-raise the same exception.
+`status_of` and tell it with `to_problem`; clients turn that back into the error with `from_problem`, so that both
+sides of the wire raise the same exception.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
     "VideoError",
     "from_problem",
     "status_of",
+    "to_problem",
 ]
 
 
@@ -124,6 +125,19 @@ STATUS: dict[type[SynposeError], Status] = {
 def status_of(error: SynposeError) -> Status:
     """The wire codes of `error`: those of its nearest ancestor in `STATUS`."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), STATUS[ServerError])
+
+
+def to_problem(error: SynposeError) -> dict[str, Any]:
+    """The problem+json body (RFC 9457) that tells `error`; both doors send it, and `from_problem` reads it back."""
+    status = status_of(error)
+    problem: dict[str, Any] = {
+        "type": f"urn:synpose:problem:{status.type}",
+        "title": status.type.replace("-", " ").capitalize(),
+        "status": status.http,
+        "detail": error.message,
+    }
+    where = {"field": error.field, "camera": error.camera}
+    return problem | {key: value for key, value in where.items() if value is not None}
 
 
 def from_problem(problem: Mapping[str, Any]) -> SynposeError:

@@ -226,7 +226,9 @@ Global___EstimatePose3DResponse: _TypeAlias = EstimatePose3DResponse  # noqa: Y0
 
 @_typing.final
 class EstimateClipRequest(_message.Message):
-    """The first message is `start`; then chunks of the cameras' files in any interleaving, each file's in order."""
+    """The first message is `start`; then either chunks of the cameras' videos in any interleaving, each video's in order,
+    or frame sets in order. The estimate begins when the caller has closed its side.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,19 +238,25 @@ class EstimateClipRequest(_message.Message):
 
         CALIBRATION_FIELD_NUMBER: _builtins.int
         OPTIONS_FIELD_NUMBER: _builtins.int
+        TIMESTAMPS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def calibration(self) -> Global___Calibration: ...
         @_builtins.property
         def options(self) -> Global___Options: ...
+        @_builtins.property
+        def timestamps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+            """of the frame sets in videos, where they are known; images bring their own"""
+
         def __init__(
             self,
             *,
             calibration: Global___Calibration | None = ...,
             options: Global___Options | None = ...,
+            timestamps: _abc.Iterable[_builtins.float] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options", "timestamps", b"timestamps"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,21 +283,25 @@ class EstimateClipRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    FRAME_SET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___EstimateClipRequest.Start: ...
     @_builtins.property
     def chunk(self) -> Global___EstimateClipRequest.Chunk: ...
+    @_builtins.property
+    def frame_set(self) -> Global___FrameSet: ...
     def __init__(
         self,
         *,
         start: Global___EstimateClipRequest.Start | None = ...,
         chunk: Global___EstimateClipRequest.Chunk | None = ...,
+        frame_set: Global___FrameSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "part", b"part", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "frame_set", b"frame_set", "part", b"part", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "part", b"part", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "frame_set", b"frame_set", "part", b"part", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "chunk", "frame_set"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 

@@ -60,14 +60,14 @@ class PoseServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def EstimatePose3D(self, request, context):
-        """A batch of frame sets in one message, answered at once. For clips use EstimateClip.
+        """A few frame sets in one message (32 MiB at most), answered at once. For clips use EstimateClip.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EstimateClip(self, request_iterator, context):
-        """Encoded videos go up in chunks, frames come back as they are computed.
+        """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

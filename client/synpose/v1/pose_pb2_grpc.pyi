@@ -36,9 +36,9 @@ class PoseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PoseServiceAsyncStub: ...
     EstimatePose3D: _grpc.UnaryUnaryMultiCallable[_pose_pb2.EstimatePose3DRequest, _pose_pb2.EstimatePose3DResponse]
-    """A batch of frame sets in one message, answered at once. For clips use EstimateClip."""
+    """A few frame sets in one message (32 MiB at most), answered at once. For clips use EstimateClip."""
     EstimateClip: _grpc.StreamStreamMultiCallable[_pose_pb2.EstimateClipRequest, _pose_pb2.EstimateClipResponse]
-    """Encoded videos go up in chunks, frames come back as they are computed."""
+    """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_pose_pb2.ListModelsRequest, _pose_pb2.ListModelsResponse]
     ListSkeletons: _grpc.UnaryUnaryMultiCallable[_pose_pb2.ListSkeletonsRequest, _pose_pb2.ListSkeletonsResponse]
 
@@ -46,9 +46,9 @@ class PoseServiceStub:
 class PoseServiceAsyncStub(PoseServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EstimatePose3D: _aio.UnaryUnaryMultiCallable[_pose_pb2.EstimatePose3DRequest, _pose_pb2.EstimatePose3DResponse]  # type: ignore[assignment]
-    """A batch of frame sets in one message, answered at once. For clips use EstimateClip."""
+    """A few frame sets in one message (32 MiB at most), answered at once. For clips use EstimateClip."""
     EstimateClip: _aio.StreamStreamMultiCallable[_pose_pb2.EstimateClipRequest, _pose_pb2.EstimateClipResponse]  # type: ignore[assignment]
-    """Encoded videos go up in chunks, frames come back as they are computed."""
+    """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed."""
     ListModels: _aio.UnaryUnaryMultiCallable[_pose_pb2.ListModelsRequest, _pose_pb2.ListModelsResponse]  # type: ignore[assignment]
     ListSkeletons: _aio.UnaryUnaryMultiCallable[_pose_pb2.ListSkeletonsRequest, _pose_pb2.ListSkeletonsResponse]  # type: ignore[assignment]
 
@@ -59,7 +59,7 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pose_pb2.EstimatePose3DRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pose_pb2.EstimatePose3DResponse, _abc.Awaitable[_pose_pb2.EstimatePose3DResponse]]:
-        """A batch of frame sets in one message, answered at once. For clips use EstimateClip."""
+        """A few frame sets in one message (32 MiB at most), answered at once. For clips use EstimateClip."""
 
     @_abc_1.abstractmethod
     def EstimateClip(
@@ -67,7 +67,7 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_pose_pb2.EstimateClipRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_pose_pb2.EstimateClipResponse], _abc.AsyncIterator[_pose_pb2.EstimateClipResponse]]:
-        """Encoded videos go up in chunks, frames come back as they are computed."""
+        """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed."""
 
     @_abc_1.abstractmethod
     def ListModels(

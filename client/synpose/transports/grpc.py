@@ -1,0 +1,190 @@
+"""The gRPC wire: every estimate is one `EstimateClip` call of `synpose.v1.PoseService`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+
+from synpose.errors import InvalidInput, LimitExceeded, ServerError, SynposeError, VideoError, from_problem
+from synpose.options import Options
+from synpose.pose import Frame, PoseHeader
+from synpose.skeleton import Skeleton
+from synpose.transports.base import ServedModel, Upload
+from synpose.v1 import pose_pb2 as pb
+from synpose.v1 import pose_pb2_grpc as pb_grpc
+from synpose.wire import (
+    MAX_CHUNK_BYTES,
+    PROBLEM_TRAILER,
+    calibration_to_message,
+    frame_from_message,
+    header_from_message,
+    options_to_message,
+    skeleton_from_message,
+)
+
+__all__ = ["GrpcTransport"]
+
+# One question to the health service, whose messages are too small to need the package that holds them.
+_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"  # HealthCheckResponse(status=SERVING)
+
+
+class GrpcTransport:
+    """A `Transport` over gRPC to `grpc://host:port`, or `grpcs://host:port` with TLS.
+
+    The connection is made by the first call and belongs to that call's event loop.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("grpc", "grpcs") or not parts.netloc or parts.path.strip("/"):
+            raise InvalidInput(
+                f"the address of a gRPC server looks like grpc://127.0.0.1:8001, not {url!r}", field="url"
+            )
+        self.url = url
+        self._secure = parts.scheme == "grpcs"
+        self._target = parts.netloc
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        if self._secure:
+            return grpc.aio.secure_channel(self._target, grpc.ssl_channel_credentials())
+        return grpc.aio.insecure_channel(self._target)
+
+    @cached_property
+    def _stub(self) -> pb_grpc.PoseServiceAsyncStub:
+        return pb_grpc.PoseServiceStub(self._channel)
+
+    async def estimate(
+        self,
+        calibration_files: Mapping[str, bytes],
+        uploads: Mapping[str, Upload],
+        options: Options,
+        timestamps: Sequence[float] | None = None,
+    ) -> AsyncGenerator[PoseHeader | Frame, None]:
+        """As `Transport.estimate`: sends everything, then yields the header and the frames as they come."""
+        videos = {camera: upload for camera, upload in uploads.items() if isinstance(upload, Path | bytes)}
+        images = {camera: upload for camera, upload in uploads.items() if not isinstance(upload, Path | bytes)}
+        start = pb.EstimateClipRequest.Start(
+            calibration=calibration_to_message(calibration_files),
+            options=options_to_message(options),
+            timestamps=None if images else timestamps,
+        )
+        parts = _frame_sets(images, timestamps) if images else _chunks(videos)
+        call = self._stub.EstimateClip()
+        try:
+            with self._errors():
+                try:
+                    await call.write(pb.EstimateClipRequest(start=start))
+                    async for part in parts:
+                        await call.write(part)
+                    await call.done_writing()
+                except asyncio.InvalidStateError:
+                    pass  # the server has ended the call; reading tells why
+                async for response in call:
+                    if response.HasField("header"):
+                        yield header_from_message(response.header)
+                    else:
+                        yield frame_from_message(response.frame)
+        finally:
+            call.cancel()
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """The models of the server."""
+        with self._errors():
+            answer = await self._stub.ListModels(pb.ListModelsRequest())
+        return tuple(
+            ServedModel(model.name, model.version, model.description, tuple(model.skeletons), model.is_default)
+            for model in answer.models
+        )
+
+    async def skeletons(self) -> tuple[Skeleton, ...]:
+        """The skeletons that the server can answer in."""
+        with self._errors():
+            answer = await self._stub.ListSkeletons(pb.ListSkeletonsRequest())
+        return tuple(skeleton_from_message(skeleton) for skeleton in answer.skeletons)
+
+    async def ready(self) -> bool:
+        """Whether the server's health service says SERVING; False when it cannot be reached."""
+        check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            "/grpc.health.v1.Health/Check"
+        )
+        try:
+            return await check(b"", timeout=5) == _SERVING
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def aclose(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        if "_channel" in vars(self):
+            await self._channel.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: grpc.aio.AioRpcError) -> SynposeError:
+        for key, value in error.trailing_metadata() or ():
+            if key == PROBLEM_TRAILER:
+                return from_problem(json.loads(value))
+        code, reason = error.code(), error.details() or error.code().name
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # gRPC itself refused a message
+            return LimitExceeded(f"a frame set is too large for the server: {reason}", field="frame_sets")
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return ServerError(
+                f"no answer from {self.url}: check that `synpose serve` runs there and that this is its gRPC port"
+                f" ({reason})"
+            )
+        return ServerError(f"{self.url} broke off: {code.name}: {reason}")
+
+
+async def _chunks(videos: Mapping[str, Path | bytes]) -> AsyncIterator[pb.EstimateClipRequest]:
+    """The cameras' videos, one after the other."""
+    for camera, video in videos.items():
+        if isinstance(video, bytes):
+            for begin in range(0, len(video), MAX_CHUNK_BYTES):
+                yield _chunk(camera, video[begin : begin + MAX_CHUNK_BYTES])
+        else:
+            with _unreadable(camera), await asyncio.to_thread(video.open, "rb") as file:
+                while data := await asyncio.to_thread(file.read, MAX_CHUNK_BYTES):
+                    yield _chunk(camera, data)
+
+
+def _chunk(camera: str, data: bytes) -> pb.EstimateClipRequest:
+    return pb.EstimateClipRequest(chunk=pb.EstimateClipRequest.Chunk(camera=camera, data=data))
+
+
+async def _frame_sets(
+    uploads: Mapping[str, Sequence[Path | bytes | None]], timestamps: Sequence[float] | None
+) -> AsyncIterator[pb.EstimateClipRequest]:
+    """The cameras' images, one frame set a message."""
+    length = max(map(len, uploads.values()))
+    for index in range(length):
+        frame_set = pb.FrameSet(timestamp=None if timestamps is None else timestamps[index])
+        for camera, images in uploads.items():
+            image = images[index]
+            if isinstance(image, Path):
+                with _unreadable(camera):
+                    image = await asyncio.to_thread(image.read_bytes)
+            if image is not None:
+                frame_set.images.add(camera=camera, data=image)
+        yield pb.EstimateClipRequest(frame_set=frame_set)
+
+
+@contextmanager
+def _unreadable(camera: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror}: {error.filename}", field="video", camera=camera) from error

@@ -1,0 +1,85 @@
+"""The one place where an exception becomes a gRPC status."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeAlias, cast
+
+import grpc.aio
+
+from synpose.errors import ServerError, SynposeError, status_of, to_problem
+from synpose.v1.pose_pb2 import DESCRIPTOR
+from synpose.wire import PROBLEM_TRAILER
+
+__all__ = ["ErrorInterceptor"]
+
+log = logging.getLogger(__name__)
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Answers every exception of the pose service with its status and its problem document.
+
+    What is not a `SynposeError` is logged with its traceback, and the caller learns only that it happened. A call that
+    is cancelled or past its deadline raises `CancelledError` in the method, whose generator is closed at once.
+    """
+
+    _OURS = tuple(f"/{service.full_name}/" for service in DESCRIPTOR.services_by_name.values())
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The method's handler, guarded; those of the health and reflection services answer for themselves."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(self._OURS):
+            return cast("Handler | None", handler)
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                _streaming(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
+    async def answered(request: Any, context: Context) -> Any:
+        async with _errors_answered(context):
+            return await method(request, context)
+
+    return answered
+
+
+def _streaming(method: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> Callable[[Any, Any], Any]:
+    async def answered(requests: Any, context: Context) -> None:
+        async with _errors_answered(context), aclosing(method(requests, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+
+    return answered
+
+
+@asynccontextmanager
+async def _errors_answered(context: Context) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except SynposeError as error:
+        await _abort(context, error)
+    except Exception:
+        log.exception("a gRPC call failed")
+        await _abort(context, ServerError("the server failed; its log says why"))
+
+
+async def _abort(context: Context, error: SynposeError) -> None:
+    code = grpc.StatusCode[status_of(error).grpc]
+    trailer = (PROBLEM_TRAILER, json.dumps(to_problem(error)).encode())
+    await context.abort(code, str(error), (trailer,))

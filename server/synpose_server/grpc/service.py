@@ -1,0 +1,70 @@
+"""The methods of `synpose.v1.PoseService`: messages in, the engine's answer out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from synpose.skeleton import SKELETONS
+from synpose.v1 import pose_pb2 as pb
+from synpose.v1 import pose_pb2_grpc as pb_grpc
+from synpose.wire import frame_to_message, header_to_message, options_from_message, skeleton_to_message
+from synpose_server.bridge import Bridge
+from synpose_server.grpc.upload import ClipUpload, check_length, read_rig, sources_of, timestamps_of
+from synpose_server.requests import match_sources
+
+__all__ = ["PoseService"]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PoseService(pb_grpc.PoseServiceServicer):
+    """Exceptions of `synpose.errors` leave the methods as they are; `ErrorInterceptor` answers them."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._settings = bridge.engine.settings
+
+    async def EstimatePose3D(  # noqa: N802 - the name in the proto
+        self, request: pb.EstimatePose3DRequest, context: Context
+    ) -> pb.EstimatePose3DResponse:
+        check_length(len(request.frame_sets), self._settings)
+        options = options_from_message(request.options)
+        rig = await read_rig(request.calibration, options, self._settings)
+        sources = match_sources(rig, sources_of(rig, request.frame_sets))
+        async with self._bridge.estimate(rig, sources, options, timestamps_of(request.frame_sets)) as running:
+            frames = [frame_to_message(frame) async for frame in running]
+            return pb.EstimatePose3DResponse(header=header_to_message(running.header), frames=frames)
+
+    async def EstimateClip(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.EstimateClipRequest], context: Context
+    ) -> AsyncGenerator[pb.EstimateClipResponse, None]:
+        with ClipUpload(self._settings) as upload:
+            await upload.receive(request_iterator)
+            sources = match_sources(upload.rig, upload.sources)
+            async with self._bridge.estimate(upload.rig, sources, upload.options, upload.timestamps) as running:
+                yield pb.EstimateClipResponse(header=header_to_message(running.header))
+                async for frame in running:
+                    yield pb.EstimateClipResponse(frame=frame_to_message(frame))
+
+    async def ListModels(  # noqa: N802
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsResponse:
+        models = (
+            pb.Model(
+                name=model.name,
+                version=model.version,
+                description=model.description,
+                skeletons=model.skeletons,
+                is_default=model.is_default,
+            )
+            for model in self._bridge.engine.models
+        )
+        return pb.ListModelsResponse(models=models)
+
+    async def ListSkeletons(  # noqa: N802
+        self, request: pb.ListSkeletonsRequest, context: Context
+    ) -> pb.ListSkeletonsResponse:
+        return pb.ListSkeletonsResponse(skeletons=map(skeleton_to_message, SKELETONS.values()))

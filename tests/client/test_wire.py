@@ -1,0 +1,122 @@
+"""Messages and vocabulary, both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synpose.errors import STATUS, InvalidInput, NotFound, OptionsError, SynposeError, from_problem, to_problem
+from synpose.options import Options
+from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
+from synpose.skeleton import SKELETONS
+from synpose.v1 import pose_pb2 as pb
+from synpose.wire import (
+    calibration_from_message,
+    calibration_to_message,
+    frame_from_message,
+    frame_to_message,
+    header_from_message,
+    header_to_message,
+    options_from_message,
+    options_to_message,
+)
+
+
+def over_the_wire(message: pb.Frame) -> pb.Frame:
+    return pb.Frame.FromString(message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "options", [Options(), Options("other", "halpe26", 3, "mm", 59.94), Options(units="m"), Options(fps=25.0)]
+)
+def test_options_survive(options: Options) -> None:
+    """Options come back equal, set or not."""
+    assert options_from_message(options_to_message(options)) == options
+
+
+def test_unset_options_take_the_defaults() -> None:
+    """An empty message means the default options."""
+    assert options_from_message(pb.Options()) == Options()
+
+
+def test_set_but_empty_options_are_refused() -> None:
+    """A field that was set to nothing is an error, not a default."""
+    with pytest.raises(OptionsError, match="model"):
+        options_from_message(pb.Options(model=""))
+    with pytest.raises(OptionsError, match="max_people"):
+        options_from_message(pb.Options(max_people=0))
+    with pytest.raises(NotFound, match="coco17"):
+        options_from_message(pb.Options(skeleton="nobody"))
+
+
+def test_calibration_files_survive() -> None:
+    """Files keep name and content."""
+    files = {"intri.yml": b"%YAML", "extri.yml": b"\x00\xff"}
+    assert calibration_from_message(calibration_to_message(files)) == files
+
+
+def test_calibration_needs_distinct_files() -> None:
+    """No file, or two of one name, is an error that names the field."""
+    twice = pb.Calibration(files=[pb.Calibration.File(name="a.toml")] * 2)
+    for message in (pb.Calibration(), twice):
+        with pytest.raises(InvalidInput) as caught:
+            calibration_from_message(message)
+        assert caught.value.field == "calibration"
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_header_survives(name: str) -> None:
+    """A header comes back equal with every skeleton."""
+    header = PoseHeader(ModelInfo("default", "1.2"), SKELETONS[name], 59.94)
+    assert header_from_message(header_to_message(header)) == header
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 3, st.floats(0, 10), st.booleans()), max_size=26),
+    st.floats(0, 1),
+    st.floats(0, 1e5),
+)
+def test_frame_survives_to_the_last_bit(
+    rows: list[tuple[float, float, float, float, bool]], score: float, timestamp: float
+) -> None:
+    """Positions, sigmas, score and time come back exactly, so that gRPC and JSON give equal answers."""
+    known = np.array([row[4] for row in rows], bool)
+    joints = np.array([row[:3] for row in rows], float).reshape(-1, 3)
+    sigma = np.array([row[3] for row in rows], float)
+    joints[~known] = np.nan
+    sigma[~known] = np.nan
+    person = Person(3, score, joints, sigma, ("cam01", "cam 02"))
+    notices = (Notice("missing-view", "no image", "cam02"), Notice("short", "shorter", None))
+    back = frame_from_message(over_the_wire(frame_to_message(Frame(7, timestamp, (person,), notices))))
+    assert (back.index, back.timestamp, back.notices) == (7, timestamp, notices)
+    (got,) = back.people
+    assert (got.id, got.score, got.views) == (3, score, ("cam01", "cam 02"))
+    np.testing.assert_array_equal(got.joints, joints)
+    np.testing.assert_array_equal(got.sigma, sigma)
+
+
+def test_unknown_joint_has_no_position_on_the_wire() -> None:
+    """A joint that cannot be known is an empty message, never NaN or zero."""
+    person = Person(0, 0.5, np.array([[np.nan] * 3, [1.0, 2.0, 0.0]]), np.array([np.nan, np.nan]), ())
+    message = frame_to_message(Frame(0, 0.0, (person,))).people[0]
+    assert not message.joints[0].ListFields()
+    assert message.joints[1].HasField("position")
+    assert not message.joints[1].HasField("sigma")
+
+
+@pytest.mark.parametrize("kind", STATUS)
+def test_error_survives_as_a_problem(kind: type[SynposeError]) -> None:
+    """An error becomes a problem document and comes back as the same exception with its field and camera."""
+    problem = to_problem(kind("it broke", field="options.fps", camera="cam02"))
+    assert problem["type"].startswith("urn:synpose:problem:")
+    assert problem["status"] == STATUS[kind].http
+    back = from_problem(problem)
+    assert type(back) is kind
+    assert (back.message, back.field, back.camera) == ("it broke", "options.fps", "cam02")
+
+
+def test_problem_leaves_out_what_is_not_known() -> None:
+    """An error without field and camera gives a problem without them."""
+    assert set(to_problem(SynposeError("it broke"))) == {"type", "title", "status", "detail"}
