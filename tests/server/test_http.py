@@ -23,12 +23,12 @@ from synpose_server.http.documents import Answer, Problem
 from synpose_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+Part = tuple[str, tuple[str | None, bytes | str]]
 K = [[1000, 0, 640], [0, 1000, 360], [0, 0, 1]]
 RIG = Rig(tuple(Camera(name, (1280, 720), K, np.eye(3), [x, 0, 4]) for x, name in enumerate(("cam01", "cam02"))))
 CALIBRATION = write_calibration(RIG)
-VIDEOS = [("video", ("cam01.mp4", b"one")), ("video", ("cam02.mp4", b"two"))]
-
-Part = tuple[str, tuple[str | None, bytes | str]]
+VIDEOS: list[Part] = [("video", ("cam01.mp4", b"one")), ("video", ("cam02.mp4", b"two"))]
+FILES: list[Part] = [("calibration", ("rig.json", CALIBRATION)), *VIDEOS]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def post(url: str, engine: FakeEngine) -> Iterator[Any]:
         yield send
 
 
-def frame_sets(*sets: dict[str, str], **more: object) -> dict[str, Any]:
+def frame_sets(*sets: dict[str, Any], **more: object) -> dict[str, Any]:
     return {"calibration": json.loads(CALIBRATION), "frame_sets": [{"images": images} for images in sets], **more}
 
 
@@ -275,8 +275,8 @@ BAD_JSON: dict[str, tuple[Any, int, str, str | None, str | None]] = {
     "calibration holds no camera": (frame_sets(calibration={}), 422, "calibration-error", "calibration", None),
     "options are null": (frame_sets({"cam01": B}, options=None), 422, "options-error", "options", None),
     "fps is a huge number": (
-        json.dumps(frame_sets({"cam01": B}, options={"fps": 1})).replace('"fps": 1', '"fps": 1e999').encode(),
-        422, "options-error", None, None,
+        b'{"options": {"fps": 1e999}}',
+        422, "invalid-input", "body", None,
     ),
     "no frame sets": (frame_sets(), 422, "invalid-input", "frame_sets", None),
     "frame set is null": (frame_sets() | {"frame_sets": [None]}, 422, "invalid-input", "frame_sets", None),
@@ -306,8 +306,6 @@ def test_bad_json_is_a_problem_that_names_field_and_camera(case: str, url: str, 
     body, status, kind, field, camera = BAD_JSON[case]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = httpx.post(f"{url}/v1/pose3d", content=content, headers={"content-type": "application/json"})
-    if field is None:
-        field = response.json().get("field")
     check_problem(response, status, kind, field, camera)
     assert not engine.received
 
@@ -391,7 +389,7 @@ def test_an_unexpected_error_tells_nothing_and_is_logged(caplog: pytest.LogCaptu
     """A fault of ours is a 500 without inner details, and its traceback is in the log."""
     engine = FakeEngine(fails_at=0, failure=RuntimeError("secret"))
     with serve(engine) as url:
-        response = httpx.post(f"{url}/v1/pose3d", files=[("calibration", ("c", CALIBRATION)), *VIDEOS])
+        response = httpx.post(f"{url}/v1/pose3d", files=FILES)
     check_problem(response, 500, "server-error", None, None)
     assert "secret" not in response.text
     assert engine.closed.wait(5)
@@ -402,8 +400,7 @@ def test_an_unexpected_error_tells_nothing_and_is_logged(caplog: pytest.LogCaptu
 def test_an_error_at_the_first_frame_has_its_status(accept: str) -> None:
     """What is wrong from the start is a status and not a stream."""
     with serve(FakeEngine(fails_at=0)) as url:
-        files = [("calibration", ("c", CALIBRATION)), *VIDEOS]
-        response = httpx.post(f"{url}/v1/pose3d", files=files, headers={"accept": accept})
+        response = httpx.post(f"{url}/v1/pose3d", files=FILES, headers={"accept": accept})
     check_problem(response, 422, "video-error", "video", "cam02")
 
 
@@ -443,9 +440,7 @@ def test_a_client_that_goes_away_stops_its_estimate(accept: str, holds_at: int) 
     """Closing the connection closes the estimate, before and after the answer has begun, in every format."""
     engine = FakeEngine(holds_at=holds_at, frames=1_000_000)
     with serve(engine) as url:
-        body = httpx.Request(
-            "POST", f"{url}/v1/pose3d", files=[("calibration", ("c", CALIBRATION)), *VIDEOS], headers={"accept": accept}
-        )
+        body = httpx.Request("POST", f"{url}/v1/pose3d", files=FILES, headers={"accept": accept})
         head = "".join(f"{name}: {value}\r\n" for name, value in body.headers.items())
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 5) as connection:
@@ -458,8 +453,7 @@ def test_a_client_that_goes_away_stops_its_estimate(accept: str, holds_at: int) 
 
 
 def stream(url: str) -> Any:
-    files = [("calibration", ("c", CALIBRATION)), *VIDEOS]
-    return httpx.stream("POST", f"{url}/v1/pose3d", files=files, headers={"accept": "application/x-ndjson"})
+    return httpx.stream("POST", f"{url}/v1/pose3d", files=FILES, headers={"accept": "application/x-ndjson"})
 
 
 def test_a_server_without_models_lives_but_is_not_ready() -> None:
@@ -468,8 +462,7 @@ def test_a_server_without_models_lives_but_is_not_ready() -> None:
     with serve(engine) as url:
         assert httpx.get(f"{url}/healthz").status_code == 200
         check_problem(httpx.get(f"{url}/readyz"), 503, "overloaded", None, None)
-        files = [("calibration", ("c", CALIBRATION)), *VIDEOS]
-        check_problem(httpx.post(f"{url}/v1/pose3d", files=files), 503, "overloaded", None, None)
+        check_problem(httpx.post(f"{url}/v1/pose3d", files=FILES), 503, "overloaded", None, None)
         engine.loaded = True
         assert httpx.get(f"{url}/readyz").json() == {"status": "ready"}
 
@@ -511,5 +504,8 @@ def test_every_operation_is_documented(url: str) -> None:
                     schema = content["schema"]
                     if "$ref" in schema:
                         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-                    examples = [part for part in schema["properties"].values() if {"examples", "const"} & part.keys()]
-                    assert "example" in content or examples, (path, kind)
+                    parts = schema.get("properties", {}).values()
+                    assert "example" in content or any({"examples", "const"} & part.keys() for part in parts), (
+                        path,
+                        kind,
+                    )

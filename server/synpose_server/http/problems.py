@@ -9,7 +9,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from synpose.errors import LimitExceeded, NotAcceptable, ServerError, SynposeError, status_of
+from synpose.errors import LimitExceeded, NotAcceptable, ServerError, SynposeError, to_problem
 
 __all__ = ["MEDIA_TYPE", "answer_errors", "problem_of"]
 
@@ -23,18 +23,7 @@ def problem_of(error: Exception) -> dict[str, Any]:
         return {"type": "about:blank", "title": title, "status": error.status_code, "detail": str(error.detail)}
     if not isinstance(error, SynposeError):
         error = ServerError("the server failed; its log says why")
-    status = status_of(error)
-    problem: dict[str, Any] = {
-        "type": f"urn:synpose:problem:{status.type}",
-        "title": status.type.replace("-", " ").capitalize(),
-        "status": status.http,
-        "detail": error.message,
-    }
-    if error.field is not None:
-        problem["field"] = error.field
-    if error.camera is not None:
-        problem["camera"] = error.camera
-    return problem
+    return to_problem(error)
 
 
 def answer_errors(app: FastAPI) -> None:

@@ -1,0 +1,138 @@
+"""The bridge where calls of the engine take their time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from tests.server.fake_engine import FakeEngine
+
+from synpose.errors import Overloaded
+from synpose.options import Options
+from synpose.pose import Frame
+from synpose.rig import Camera, Rig
+from synpose_server.bridge import Bridge
+from synpose_server.engine import Estimation
+from synpose_server.sources import Source
+
+K = [[1000, 0, 640], [0, 1000, 360], [0, 0, 1]]
+RIG = Rig((Camera("cam01", (1280, 720), K, np.eye(3), [0, 0, 4]),))
+
+
+class BusyEngine(FakeEngine):
+    """Gives a place only when `admit` is set."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.admit = threading.Event()
+        self.asked = threading.Semaphore(0)
+
+    def estimate(
+        self,
+        rig: Rig,
+        sources: Mapping[str, Source],
+        options: Options,
+        timestamps: Sequence[float] | None = None,
+    ) -> Estimation:
+        self.asked.release()
+        assert self.admit.wait(10), "nobody gave a place"
+        return super().estimate(rig, sources, options, timestamps)
+
+
+async def estimate(bridge: Bridge) -> int:
+    async with bridge.estimate(RIG, {}, Options()) as running:
+        return len([frame async for frame in running])
+
+
+def test_a_place_that_comes_too_late_is_given_back() -> None:
+    """Whoever stops waiting for a place frees it when it comes."""
+    engine = BusyEngine()
+    bridge = Bridge(engine)
+
+    async def give_up() -> None:
+        task = asyncio.create_task(estimate(bridge))
+        await asyncio.to_thread(engine.asked.acquire)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not engine.closed.is_set()
+        engine.admit.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    assert engine.closed.is_set()
+    bridge.close()
+
+
+def test_more_than_can_wait_are_refused_at_once() -> None:
+    """The line of those who wait is bounded; those in it get their turn."""
+    engine = BusyEngine()
+    bridge = Bridge(engine)
+
+    async def crowd() -> None:
+        waiting = [asyncio.create_task(estimate(bridge)) for _ in range(32)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await estimate(bridge)
+        engine.admit.set()
+        assert await asyncio.gather(*waiting) == [3] * 32
+        assert await estimate(bridge) == 3
+
+    asyncio.run(crowd())
+    bridge.close()
+
+
+class SlowEngine(FakeEngine):
+    """Its frames take a while to stop when they are told to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_work = False
+
+    def estimate(
+        self,
+        rig: Rig,
+        sources: Mapping[str, Source],
+        options: Options,
+        timestamps: Sequence[float] | None = None,
+    ) -> Estimation:
+        return _SlowEstimation(self, super().estimate(rig, sources, options, timestamps))
+
+
+class _SlowEstimation(Estimation):
+    def __init__(self, engine: SlowEngine, estimation: Estimation) -> None:
+        self.header = estimation.header
+        self._engine = engine
+        self._estimation = estimation
+
+    def __next__(self) -> Frame:
+        self._engine.at_work = True
+        self._engine.closed.wait(10)
+        time.sleep(0.1)
+        self._engine.at_work = False
+        raise StopIteration
+
+    def close(self) -> None:
+        self._estimation.close()
+
+
+def test_no_thread_is_at_work_when_a_cancelled_estimate_returns() -> None:
+    """Cancelling during a frame stops it and waits for its thread, so that the sources may be closed."""
+    engine = SlowEngine()
+    bridge = Bridge(engine)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(estimate(bridge))
+        while not engine.at_work:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not engine.at_work
+
+    asyncio.run(cancel())
+    bridge.close()
