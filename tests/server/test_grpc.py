@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -158,8 +158,12 @@ async def door() -> AsyncIterator[Door]:
 
 
 def start(**options: Any) -> pb.EstimateClipRequest:
+    return clip_start(CALIBRATION, **options)
+
+
+def clip_start(calibration: pb.Calibration, **options: Any) -> pb.EstimateClipRequest:
     return pb.EstimateClipRequest(
-        start=pb.EstimateClipRequest.Start(calibration=CALIBRATION, options=pb.Options(**options))
+        start=pb.EstimateClipRequest.Start(calibration=calibration, options=pb.Options(**options))
     )
 
 
@@ -267,9 +271,9 @@ async def test_models_and_skeletons(door: Door) -> None:
         ([start(), chunk("cam01", bytes(MAX_CHUNK_BYTES + 1))], LimitExceeded, "1 MiB", "chunk", "cam01"),
         ([start(skeleton="stick")], NotFound, "there are coco17", "options.skeleton", None),
         ([start(max_people=9)], InvalidInput, "1 to 8", "options.max_people", None),
-        ([pb.EstimateClipRequest(start={})], InvalidInput, "calibration file", "calibration", None),
+        ([clip_start(pb.Calibration())], InvalidInput, "calibration file", "calibration", None),
         (
-            [pb.EstimateClipRequest(start={"calibration": calibration_to_message({"a": b"?"})})],
+            [clip_start(calibration_to_message({"a": b"?"}))],
             CalibrationError,
             "",
             None,
@@ -325,10 +329,10 @@ async def test_limits_of_the_settings() -> None:
         three = [*RIG, Camera("cam03", (64, 48), RIG.cameras[0].K, np.eye(3), [0, 1, 4])]
         wide = calibration_to_message({"rig.json": write_calibration(Rig(tuple(three))).encode()})
         sets = [frame_set(cam01=b"1", cam02=b"2")] * 3
-        calls = {
+        calls: dict[str, Awaitable[Any]] = {
             "2.86102 MiB": door.clip([start(), *[chunk("cam01", bytes(MAX_CHUNK_BYTES))] * 3]),
             "2 frame sets": door.clip([start(), *(pb.EstimateClipRequest(frame_set=s) for s in sets)]),
-            "3 cameras": door.clip([pb.EstimateClipRequest(start={"calibration": wide})]),
+            "3 cameras": door.clip([clip_start(wide)]),
             "at most": door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=sets)),
         }
         for says, call in calls.items():
@@ -535,6 +539,12 @@ async def test_transport_learns_of_a_refusal_while_sending() -> None:
         for _ in range(5):
             with pytest.raises(LimitExceeded, match="MiB"):
                 await anext(door.transport.estimate(FILES, {"cam01": bytes(30_000_000)}, Options()))
+
+
+async def test_transport_sends_no_video_after_a_bad_start(door: Door, tmp_path: Any) -> None:
+    """A calibration that cannot be read is refused before any file is opened."""
+    with pytest.raises(CalibrationError):
+        await anext(door.transport.estimate({"rig.json": b"?"}, {"cam01": tmp_path / "gone.mp4"}, Options()))
 
 
 async def test_transport_stops_the_estimate_when_closed(door: Door) -> None:

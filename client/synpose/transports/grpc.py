@@ -21,6 +21,7 @@ from synpose.transports.base import ServedModel, Upload
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import (
+    ACCEPTED_HEADER,
     MAX_CHUNK_BYTES,
     PROBLEM_TRAILER,
     calibration_to_message,
@@ -84,9 +85,10 @@ class GrpcTransport:
             with self._errors():
                 try:
                     await call.write(pb.EstimateClipRequest(start=start))
-                    async for part in parts:
-                        await call.write(part)
-                    await call.done_writing()
+                    if ACCEPTED_HEADER in await call.initial_metadata():
+                        async for part in parts:
+                            await call.write(part)
+                        await call.done_writing()
                 except asyncio.InvalidStateError:
                     pass  # the server has ended the call; reading tells why
                 async for response in call:

@@ -227,7 +227,9 @@ Global___EstimatePose3DResponse: _TypeAlias = EstimatePose3DResponse  # noqa: Y0
 @_typing.final
 class EstimateClipRequest(_message.Message):
     """The first message is `start`; then either chunks of the cameras' videos in any interleaving, each video's in order,
-    or frame sets in order. The estimate begins when the caller has closed its side.
+    or frame sets in order. The estimate begins when the caller has closed its side. The response header
+    `synpose-start: accepted` comes as soon as `start` was found good: a caller who waits for it never uploads videos in
+    vain.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

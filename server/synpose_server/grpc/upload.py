@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -66,24 +66,23 @@ class ClipUpload:
         """Capture times of the frame sets in seconds, where they are given."""
         return self._timestamps or timestamps_of(self._frame_sets)
 
-    async def receive(self, requests: AsyncIterator[pb.EstimateClipRequest]) -> None:
-        """Take in messages until the caller closes its side; raises at the first that cannot be used."""
-        async for request in requests:
-            self._size += request.ByteSize()
-            if self._size > self._settings.max_body_bytes:
-                limit = self._settings.max_body_bytes / MIB
-                raise LimitExceeded(f"this upload is larger than the {limit:g} MiB that this server accepts")
-            part = request.WhichOneof("part")
-            if part == "start":
-                await self._begin(request.start)
-            elif part is None:
-                raise InvalidInput("a message is empty: it needs `start`, `chunk` or `frame_set`")
-            elif self._rig is None:
-                raise InvalidInput(f"`{part}` came before `start`", field=part)
-            elif part == "chunk":
-                await self._add_chunk(request.chunk, self._rig)
-            else:
-                self._add_frame_set(request.frame_set)
+    async def take(self, request: pb.EstimateClipRequest) -> None:
+        """Take in one message; raises `InvalidInput` or `LimitExceeded` where it cannot be used."""
+        self._size += request.ByteSize()
+        if self._size > self._settings.max_body_bytes:
+            limit = self._settings.max_body_bytes / MIB
+            raise LimitExceeded(f"this upload is larger than the {limit:g} MiB that this server accepts")
+        part = request.WhichOneof("part")
+        if part == "start":
+            await self._begin(request.start)
+        elif part is None:
+            raise InvalidInput("a message is empty: it needs `start`, `chunk` or `frame_set`")
+        elif self._rig is None:
+            raise InvalidInput(f"`{part}` came before `start`", field=part)
+        elif part == "chunk":
+            await self._add_chunk(request.chunk, self._rig)
+        else:
+            self._add_frame_set(request.frame_set)
 
     async def _begin(self, start: pb.EstimateClipRequest.Start) -> None:
         if self._rig is not None:
