@@ -132,7 +132,10 @@ class Camera:
             det = np.where(np.abs(det) > 1e-9, det, np.nan)
             step_x = (dy[..., 1] * error[..., 0] - dy[..., 0] * error[..., 1]) / det
             step_y = (dx[..., 0] * error[..., 1] - dx[..., 1] * error[..., 0]) / det
-            guess = guess - np.stack((step_x, step_y), -1)
+            step = np.stack((step_x, step_y), -1)
+            guess = guess - step
+            if not (np.abs(step) > 1e-10).any():
+                break
         missed = np.abs(self._distort(guess) - target).max(-1, keepdims=True)
         return np.where(missed < 1e-4, guess, np.nan)
 

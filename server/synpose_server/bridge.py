@@ -50,7 +50,7 @@ class Running(AsyncIterator[Frame]):
 
 
 class Bridge:
-    """Runs the calls of one engine in threads; every door of a server shares one."""
+    """Runs the calls of one engine in threads; each door has one."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -74,6 +74,8 @@ class Bridge:
         timestamps: Sequence[float] | None = None,
     ) -> AsyncIterator[Running]:
         """`engine.estimate` for `async with`; leaving the block, also by cancellation, closes the estimate."""
+        if not self.ready:
+            raise Overloaded("the models are not loaded yet")
         if self._waiting >= _MOST_WAITING:
             raise Overloaded(f"{self._waiting} requests are waiting already; try again later")
         self._waiting += 1

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
+from synpose.errors import InvalidInput, LimitExceeded, Overloaded
 from synpose.options import Options
-from synpose.pose import Frame, PoseHeader
+from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
 from synpose.rig import Rig
+from synpose.skeleton import SKELETONS, get_skeleton
+from synpose_model.bundle import BUNDLES, Repository
+from synpose_server.report import ViewReport, rig_notices
+from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
+from synpose_server.synchronise import FrameSets
+from synpose_server.track import TrackedPerson, Tracker
 
 __all__ = ["Engine", "Estimation", "ServedModel"]
 
@@ -28,15 +38,54 @@ class ServedModel:
 
 
 class Estimation(Iterator[Frame]):
-    """A running estimate: `header` is known at once, frames come as they are computed; close it when done."""
+    """A running estimate: `header` is known at once, frames come as they are computed; close it when done.
 
-    header: PoseHeader
+    `people` are the last frame's people as the tracker sees them, with keypoints and rays, for those who measure.
+    `count` is the number of frame sets to expect, where the sources say it.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        frame_sets: FrameSets,
+        header: PoseHeader,
+        *,
+        timestamps: Sequence[float] | None,
+        notices: tuple[Notice, ...],
+        max_frames: int,
+        release: Callable[[], None],
+    ) -> None:
+        self.header, self.rig, self.count = header, tracker.rig, frame_sets.count
+        self.people: list[TrackedPerson] = []
+        self._tracker, self._frame_sets, self._timestamps = tracker, frame_sets, timestamps
+        self._weights = header.skeleton.reads_from(tracker.model.skeleton)
+        self._report = ViewReport(tracker.rig.names)
+        self._pending, self._max_frames, self._release = notices, max_frames, release
+        self._closing = threading.Lock()
+        self._closed = False
 
     def __next__(self) -> Frame:
-        raise NotImplementedError
+        frame_set = next(self._frame_sets)
+        if frame_set.index >= self._max_frames:
+            raise LimitExceeded(f"the clip has more than {self._max_frames} frames", field="video")
+        self.people = self._tracker.step(frame_set.images)
+        people = tuple(self._person(person) for person in self.people)
+        self._report.add(frame_set, people)
+        notices = (*self._pending, *frame_set.notices)
+        self._pending = ()
+        if frame_set.is_last:
+            notices = (*notices, *self._report.notices())
+        time = self._timestamps[frame_set.index] if self._timestamps else frame_set.index / self.header.fps
+        return Frame(frame_set.index, time, people, notices)
 
     def close(self) -> None:
         """Stop decoding and free the place; safe to call twice, and from another thread."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._frame_sets.close()
+        self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -46,16 +95,55 @@ class Estimation(Iterator[Frame]):
     ) -> None:
         self.close()
 
+    def _person(self, tracked: TrackedPerson) -> Person:
+        """The tracked person in the joints of the skeleton that was asked for."""
+        lost = ~np.isfinite(tracked.joints[:, 0])  # (K,)
+        # a joint that reads from nothing, or from a joint that is not known, is not known
+        known = (self._weights.sum(-1) > 0) & (self._weights @ lost == 0)  # (J,)
+        joints = self._weights @ np.nan_to_num(tracked.joints)
+        sigma = np.sqrt(self._weights**2 @ np.nan_to_num(tracked.sigma) ** 2)
+        return Person(
+            id=tracked.id,
+            score=tracked.score,
+            joints=np.where(known[:, None], joints, np.nan),
+            sigma=np.where(known, sigma, np.nan),
+            views=tuple(name for name, seen in zip(self.rig.names, tracked.seen, strict=True) if seen),
+        )
+
 
 class Engine:
-    """Loaded models and the road from sources to frames. Thread-safe; its calls block, so doors run them in threads."""
+    """Loaded models and the road from sources to frames. Thread-safe; its calls block, so doors run them in threads.
+
+    Making one loads and runs every bundle of the repository; raises `BundleError` for one that is broken.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._repository = Repository(settings.models or BUNDLES)
+        threads = settings.graph_threads
+        self._models = {
+            name: Model(bundle, settings.provider, threads) for name, bundle in self._repository.bundles.items()
+        }
+        self._places = threading.BoundedSemaphore(settings.max_clips)
+        self.ready = True
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
-        raise NotImplementedError
+        """What can be asked for by `Options.model`; `default` stands for the one marked so."""
+        return tuple(
+            ServedModel(
+                name=name,
+                version=model.bundle.version,
+                description=model.bundle.description,
+                skeletons=tuple(SKELETONS),
+                is_default=name == self._repository.default,
+            )
+            for name, model in self._models.items()
+        )
+
+    def model(self, name: str) -> Model:
+        """The loaded model called `name` (or `default`); raises `NotFound`."""
+        return self._models[self._repository[name].name]
 
     def estimate(
         self,
@@ -66,6 +154,36 @@ class Engine:
     ) -> Estimation:
         """Start an estimate; raises from `synpose.errors` for input that cannot be used, naming field and camera.
 
-        `timestamps` are the capture times of the frame sets in seconds, where the request gives them.
+        `sources` must name cameras of `rig`, at least two. `timestamps` are the capture times of the frame sets in
+        seconds, where the request gives them. Waits for a free place up to `queue_seconds`, then raises `Overloaded`.
         """
-        raise NotImplementedError
+        model = self.model(options.model)
+        calibrated, rig = rig, rig.subset(tuple(sources))
+        if len(rig) < 2:
+            raise InvalidInput("one camera cannot give 3D: at least two are needed", field="video")
+        if len(rig) > self.settings.max_cameras:
+            raise LimitExceeded(f"more than {self.settings.max_cameras} cameras", field="calibration")
+        if not self._places.acquire(timeout=self.settings.queue_seconds):
+            raise Overloaded("the server is busy with other clips; try again later")
+        try:
+            frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps)
+            try:
+                rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
+                header = PoseHeader(
+                    ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), frame_sets.fps
+                )
+                return Estimation(
+                    Tracker(model, rig, options.max_people),
+                    frame_sets,
+                    header,
+                    timestamps=timestamps,
+                    notices=rig_notices(calibrated, rig),
+                    max_frames=self.settings.max_frames,
+                    release=self._places.release,
+                )
+            except BaseException:
+                frame_sets.close()
+                raise
+        except BaseException:
+            self._places.release()
+            raise

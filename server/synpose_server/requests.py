@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from synpose.errors import InvalidInput
+from synpose.calibration import read_calibration
+from synpose.errors import CalibrationError, InvalidInput
+from synpose.options import Options
 from synpose.rig import Rig
 from synpose_server.sources import Source
 
-__all__ = ["match_sources"]
+__all__ = ["gather_images", "match_sources", "match_timestamps", "read_rig"]
+
+
+def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
+    """The rig in a request's calibration files; a trouble with their unit is one with the option `units`."""
+    if not files:
+        raise CalibrationError("the request has no calibration", field="calibration")
+    try:
+        return read_calibration(files, units=options.units)
+    except CalibrationError as error:
+        field = "options.units" if error.field == "units" else error.field or "calibration"
+        raise CalibrationError(error.message, field=field, camera=error.camera) from None
+
+
+def gather_images(rig: Rig, frame_sets: Sequence[Mapping[str, bytes]]) -> dict[str, list[bytes | None]]:
+    """The images of each camera over all frame sets, None where it is missing; `InvalidInput` for an unknown camera."""
+    gathered: dict[str, list[bytes | None]] = {}
+    for index, images in enumerate(frame_sets):
+        for camera, image in images.items():
+            if camera not in gathered:
+                _check_calibrated(rig, camera, "frame_sets")  # before anything as long as the clip is made for it
+                gathered[camera] = [None] * len(frame_sets)
+            gathered[camera][index] = image
+    return gathered
 
 
 def match_sources(rig: Rig, sources: Mapping[str, Source]) -> dict[str, Source]:
-    """The sources in the order of the rig's cameras; image sequences end with None up to the longest one.
+    """The sources in the order of the rig's cameras.
 
-    Every source needs a calibrated camera and every calibrated camera a source, all of one kind, and there must be
-    two or more; anything else raises `InvalidInput`, naming the field (`video` or `frame_sets`) and the camera.
+    Every source needs a calibrated camera and every calibrated camera a source, all videos or all image sequences of
+    one length, and there must be two or more; anything else raises `InvalidInput`, naming the field (`video` or
+    `frame_sets`) and the camera.
     """
     images = {name: source for name, source in sources.items() if isinstance(source, Sequence)}
     field = "frame_sets" if images else "video"
     if images and len(images) < len(sources):
         raise InvalidInput("a request holds videos or images, not both", field=field)
     for name in sources:
-        if name not in rig.names:
-            known = ", ".join(rig.names)
-            raise InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=name)
+        _check_calibrated(rig, name, field)
     for name in rig.names:
         if name not in sources or (name in images and all(image is None for image in images[name])):
             raise InvalidInput(
@@ -34,6 +60,30 @@ def match_sources(rig: Rig, sources: Mapping[str, Source]) -> dict[str, Source]:
             )
     if len(rig) < 2:
         raise InvalidInput("at least two cameras are needed to see in three dimensions", field=field)
-    length = max(map(len, images.values()), default=0)
-    padded = {name: [*source, *[None] * (length - len(source))] for name, source in images.items()}
-    return {name: padded[name] if name in padded else sources[name] for name in rig.names}
+    if len(set(map(len, images.values()))) > 1:
+        raise InvalidInput("all cameras need equally many images, None for a missing one", field=field)
+    return {name: sources[name] for name in rig.names}
+
+
+def match_timestamps(timestamps: Sequence[float | None], frame_sets: int) -> tuple[float, ...] | None:
+    """The capture times of all frame sets in seconds, or None where none has one; raises `InvalidInput`.
+
+    All or none must be given, finite and ascending.
+    """
+    given = [time for time in timestamps if time is not None]
+    if not given:
+        return None
+    field = "frame_sets.timestamp"
+    if len(given) != frame_sets:
+        raise InvalidInput(f"give all frame sets a timestamp, or none: {len(given)} for {frame_sets}", field=field)
+    if not all(map(math.isfinite, given)):
+        raise InvalidInput("a timestamp must be a finite number of seconds", field=field)
+    if any(later <= earlier for earlier, later in pairwise(given)):
+        raise InvalidInput("timestamps must ascend", field=field)
+    return tuple(map(float, given))
+
+
+def _check_calibrated(rig: Rig, camera: str, field: str) -> None:
+    if camera not in rig.names:
+        known = ", ".join(rig.names)
+        raise InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)

@@ -1,0 +1,138 @@
+"""Bundles: a model as it is served, a folder with `manifest.json` and its ONNX graphs. Free of torch.
+
+A repository is a folder of bundles with a `repository.json` that names the default. A graph that several bundles share
+is stored once, in a folder of its own, and named by `bundle` in their manifests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synpose.errors import BundleError, NotFound
+from synpose.skeleton import SKELETONS, Skeleton
+
+__all__ = ["BUNDLES", "Bundle", "Repository"]
+
+BUNDLES = Path(__file__).parent / "bundles"
+"""The repository that comes with the package."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_GRAPHS = {"spatial": True, "relation": True, "detector": False}  # name: required
+_KEYS = {
+    "name",
+    "version",
+    "description",
+    "licence",
+    "provenance",
+    "skeleton",
+    "crop_size",
+    "window",
+    "graphs",
+    "metrics",
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A manifest that has been read and whose graphs are there; `verify` compares their checksums.
+
+    `crop_size` is the side of the spatial graph's square input in pixels, `window` the largest T of the relation graph,
+    `metrics` maps what was measured to numbers, with the command that made them.
+    """
+
+    name: str
+    version: str
+    description: str
+    licence: str
+    skeleton: Skeleton
+    crop_size: int
+    window: int
+    graphs: Mapping[str, Path]
+    checksums: Mapping[str, str]
+    provenance: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Bundle:
+        """The bundle in `folder`; raises `BundleError` that says what is wrong with it."""
+
+        def fail(reason: str) -> BundleError:
+            return BundleError(f"bundle {folder.name!r}: {reason}", field="model")
+
+        try:
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+            if unknown := set(manifest) ^ _KEYS:
+                raise fail(f"its manifest has unknown or missing keys: {', '.join(sorted(unknown))}")
+            graphs, checksums = {}, {}
+            for kind, entry in manifest["graphs"].items():
+                parts = (entry.get("bundle", folder.name), entry["file"])
+                if kind not in _GRAPHS or not all(_NAME.fullmatch(part) for part in parts):
+                    raise fail(f"its manifest names an unusable graph {kind!r}")
+                graphs[kind] = folder.parent.joinpath(*parts)
+                checksums[kind] = str(entry["sha256"])
+            if missing := [kind for kind, required in _GRAPHS.items() if required and kind not in graphs]:
+                raise fail(f"it has no {' and no '.join(missing)} graph")
+            if absent := [path.name for path in graphs.values() if not path.is_file()]:
+                raise fail(f"{', '.join(absent)} is missing")
+            if manifest["skeleton"] not in SKELETONS:
+                raise fail(f"its skeleton {manifest['skeleton']!r} is unknown")
+            return cls(
+                name=str(manifest["name"]),
+                version=str(manifest["version"]),
+                description=str(manifest["description"]),
+                licence=str(manifest["licence"]),
+                skeleton=SKELETONS[manifest["skeleton"]],
+                crop_size=int(manifest["crop_size"]),
+                window=int(manifest["window"]),
+                graphs=graphs,
+                checksums=checksums,
+                provenance=manifest["provenance"],
+                metrics=manifest["metrics"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise fail(f"its manifest cannot be read ({error})") from error
+
+    def verify(self) -> None:
+        """Raise `BundleError` if a graph is not the file that the manifest describes."""
+        for kind, path in self.graphs.items():
+            if sha256(path) != self.checksums[kind]:
+                raise BundleError(
+                    f"bundle {self.name!r}: {path.name} is not the file its manifest names", field="model"
+                )
+
+
+class Repository:
+    """The bundles of a folder, by name, and which of them is `default`."""
+
+    def __init__(self, folder: Path = BUNDLES) -> None:
+        try:
+            listing = json.loads((folder / "repository.json").read_bytes())
+            self.default = str(listing["default"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"{folder} is no folder of bundles: its repository.json cannot be read ({error})"
+            ) from error
+        manifests = sorted(folder.glob("*/manifest.json"))
+        self.bundles = {bundle.name: bundle for bundle in (Bundle.read(path.parent) for path in manifests)}
+        if self.default not in self.bundles:
+            raise BundleError(f"{folder}: the default bundle {self.default!r} is not there")
+
+    def __getitem__(self, name: str) -> Bundle:
+        """The bundle called `name`, or the default for `"default"`; raises `NotFound` that lists the names."""
+        bundle = self.bundles.get(self.default if name == "default" else name)
+        if bundle is None:
+            names = ", ".join(("default", *self.bundles))
+            raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
+        return bundle
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,58 @@
+"""Square crops around a person, upright in the crop whichever way the camera or the person is tilted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synpose_server.image import Image
+
+__all__ = ["Crop", "letterbox"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A square of `side` pixels that shows part of an image; `transform` `(2, 3)` takes its pixels to the image's."""
+
+    transform: Array
+    side: int
+
+    @classmethod
+    def around(cls, points: Array, side: int, margin: float, up: Array | None = None) -> Crop:
+        """The square around image points `(N, 2)`, `margin` times their extent wide, with `up` `(2,)` pointing up."""
+        angle = 0.0 if up is None else float(np.arctan2(up[0], -up[1]))
+        turn = np.array(((np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))))
+        inside = points @ turn  # in the axes of the crop
+        low, high = inside.min(0), inside.max(0)
+        scale = max(float((high - low).max()) * margin, 8.0) / side
+        centre = turn @ ((low + high) / 2)
+        matrix = turn * scale
+        return cls(np.column_stack((matrix, centre - matrix @ ((side - 1) / 2, (side - 1) / 2))), side)
+
+    def read(self, image: Image) -> NDArray[np.uint8]:
+        """The crop's RGB pixels `(side, side, 3)`."""
+        return image.crop(self.transform, (self.side, self.side))
+
+    def to_image(self, keypoints: Array) -> Array:
+        """Keypoints `(K, 3)` of the crop as keypoints of the image."""
+        out = keypoints.copy()
+        out[:, :2] = keypoints[:, :2] @ self.transform[:, :2].T + self.transform[:, 2]
+        return out
+
+    def overlap(self, size: tuple[int, int]) -> float:
+        """About which share of the crop lies inside an image of `size`: that of a 9×9 grid of its points."""
+        ticks = (np.arange(9) + 0.5) / 9 * self.side
+        grid = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
+        points = grid @ self.transform[:, :2].T + self.transform[:, 2]
+        return float(((points >= 0) & (points < size)).all(-1).mean())
+
+
+def letterbox(size: tuple[int, int], long_side: int, multiple: int = 32) -> tuple[Array, tuple[int, int]]:
+    """The transform `(2, 3)` and size (width, height) that fit a whole image to `long_side` plus padding."""
+    scale = max(size) / long_side
+    width, height = (int(np.ceil(s / scale / multiple)) * multiple for s in size)
+    return np.array(((scale, 0, (scale - 1) / 2), (0, scale, (scale - 1) / 2))), (width, height)

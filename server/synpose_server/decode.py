@@ -1,0 +1,220 @@
+"""From a camera's source to its images, one by one: videos, folders of numbered images, lists of encoded images.
+
+A reader holds one image at a time. Whatever a file claims to be, FFmpeg is let loose on containers and codecs of video
+only (no playlists, no network), and an image's size is checked before its pixels are allocated.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import simplejpeg
+
+from synpose.errors import LimitExceeded, VideoError
+from synpose_server.image import Image
+from synpose_server.sources import Source
+
+__all__ = ["Reader", "open_source"]
+
+_CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
+_PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
+_STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Reader(ABC):
+    """The images of one camera in order; None where one is missing or unreadable.
+
+    `size` (width, height) of the first image; `fps` as the source states it or None; `count` the number of frames that
+    the source claims, or None; `problem` is set when the source ended before its time.
+    """
+
+    camera: str
+    size: tuple[int, int]
+    fps: float | None = None
+    count: int | None = None
+    problem: str | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Image | None]: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+def open_source(camera: str, source: Source, max_pixels: int) -> Reader:
+    """A reader for `source`; raises `VideoError` or `LimitExceeded`, naming the camera, for what cannot be read."""
+    if isinstance(source, Path) and source.is_dir():
+        files = sorted((p for p in source.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES), key=_number)
+        if not files:
+            raise VideoError("the folder holds no JPEG or PNG images", field="video", camera=camera)
+        return ImageReader(camera, files, max_pixels)
+    if isinstance(source, Sequence):
+        return ImageReader(camera, source, max_pixels)
+    return VideoReader(camera, source, max_pixels)
+
+
+class VideoReader(Reader):
+    """A video file, or a seekable upload of one."""
+
+    def __init__(self, camera: str, source: Any, max_pixels: int) -> None:
+        self.camera = camera
+        if isinstance(source, Path) and not source.is_file():
+            raise VideoError(f"no such file: {source}", field="video", camera=camera)
+        try:
+            self._container = av.open(
+                str(source) if isinstance(source, Path) else source,
+                options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+                # FFmpeg decodes a first frame while it opens: it, too, must refuse a giant picture
+                container_options={"max_pixels": str(max_pixels)},
+                timeout=(10.0, 10.0),
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"not a video that can be read ({_reason(error)})", field="video", camera=camera) from None
+        streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        try:
+            if not streams:
+                raise VideoError("the file holds no video", field="video", camera=camera)
+            self._stream = streams[0]
+            context = self._stream.codec_context
+            if context is None:
+                raise VideoError("its codec is not supported", field="video", camera=camera)
+            if context.width * context.height > max_pixels:
+                raise _too_large(camera, (context.width, context.height), max_pixels)
+            context.thread_count = 1  # cameras are decoded in parallel already
+            context.options = {"max_pixels": str(max_pixels)}
+            rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
+            self.fps = float(rate) if rate else None
+            self.count = self._stream.frames or None
+            self._images = self._decode()
+            self._first = next((image for image in self._images if image is not None), None)
+            if self._first is None:
+                reason = f" ({self.problem})" if self.problem else ""
+                raise VideoError(f"no frame of the video can be decoded{reason}", field="video", camera=camera)
+            self.size = self._first.size
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __iter__(self) -> Iterator[Image | None]:
+        first, self._first = self._first, None
+        yield first
+        yield from self._images
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _decode(self) -> Iterator[Image | None]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError as error:
+                self.problem = _reason(error)
+                return
+            try:
+                frames = packet.decode()
+            except av.EOFError:
+                return
+            except av.FFmpegError as error:  # one broken packet is one missing image
+                self.problem = _reason(error)
+                yield None
+                continue
+            for frame in frames:
+                yield _from_frame(frame)
+
+
+class ImageReader(Reader):
+    """Encoded images in order: files, or bytes with None for one that is missing."""
+
+    def __init__(self, camera: str, images: Sequence[Path | bytes | None], max_pixels: int) -> None:
+        self.camera, self._images, self._max_pixels = camera, images, max_pixels
+        self.count = len(images)
+        first = next((image for image in images if image is not None), None)
+        if first is None:
+            raise VideoError("there is no image of this camera", field="video", camera=camera)
+        self.size = self._read_size(_content(first))
+
+    def __iter__(self) -> Iterator[Image | None]:
+        for image in self._images:
+            yield None if image is None else self._decode(_content(image))
+
+    def close(self) -> None:
+        pass
+
+    def _read_size(self, content: bytes) -> tuple[int, int]:
+        """(width, height) from the header alone."""
+        if content.startswith(_PNG_SIGNATURE) and len(content) > 24:
+            size = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+        else:
+            try:
+                height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+            except ValueError:
+                raise VideoError("an image is neither JPEG nor PNG", field="video", camera=self.camera) from None
+            size = width, height
+        if size[0] * size[1] > self._max_pixels:
+            raise _too_large(self.camera, size, self._max_pixels)
+        return size
+
+    def _decode(self, content: bytes) -> Image:
+        size = self._read_size(content)
+        if size != self.size:
+            raise VideoError(
+                f"images of different sizes: {size[0]}×{size[1]} after {self.size[0]}×{self.size[1]}",
+                field="video",
+                camera=self.camera,
+            )
+        try:
+            if not content.startswith(_PNG_SIGNATURE):
+                return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+        except (ValueError, cv2.error):
+            pixels = None
+        if pixels is None:
+            raise VideoError("an image is broken", field="video", camera=self.camera)
+        return Image((np.asarray(pixels, dtype=np.uint8),))
+
+
+def _from_frame(frame: av.VideoFrame) -> Image:
+    if frame.format.name not in _PLANAR:
+        frame = frame.reformat(format="yuv420p")
+    planes = tuple(
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in frame.planes
+    )
+    full_range = frame.format.name.startswith("yuvj") or frame.color_range == 2
+    standard = _STANDARDS.get(int(frame.colorspace), "bt709" if frame.height >= 720 else "bt601")
+    return Image(planes, turns=round(frame.rotation / 90) % 4, standard=standard, full_range=full_range)
+
+
+def _content(image: Path | bytes) -> bytes:
+    return image.read_bytes() if isinstance(image, Path) else image
+
+
+def _number(path: Path) -> tuple[int, str]:
+    """Sort key: the last number in the name, so that frame 10 follows frame 9."""
+    digits = re.findall(r"\d+", path.stem)
+    return (int(digits[-1]) if digits else -1, path.name)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _too_large(camera: str, size: tuple[int, int], limit: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"an image of {size[0]}×{size[1]} pixels is above this server's limit of {limit / 1e6:g} megapixels",
+        field="video",
+        camera=camera,
+    )

@@ -1,0 +1,156 @@
+"""Routes of the HTTP door: each parses, calls the engine and formats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from synpose.errors import Overloaded, SynposeError
+from synpose.formats import FORMATS, format_for_accept, ndjson
+from synpose.pose import Frame, PoseSequence
+from synpose.skeleton import SKELETONS
+from synpose_server.bridge import Bridge, Running
+from synpose_server.engine import Engine
+from synpose_server.http import documents
+from synpose_server.http.body import read_body
+from synpose_server.http.problems import answer_errors, problem_of
+from synpose_server.settings import Settings
+
+__all__ = ["create_app"]
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+def create_app(engine: Engine, settings: Settings) -> FastAPI:
+    """The HTTP door of `engine`."""
+    bridge = Bridge(engine)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(bridge.close)
+
+    # FastAPI's pages under /docs load their scripts from elsewhere, which a server without internet cannot offer.
+    app = FastAPI(
+        title="Synpose",
+        version="1",
+        description=documents.DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    answer_errors(app)
+
+    @app.post(
+        "/v1/pose3d",
+        operation_id="estimate_pose_3d",
+        summary="Estimate 3D joints",
+        description=documents.POSE3D,
+        openapi_extra={"requestBody": documents.REQUEST_BODY},
+        responses=documents.POSE3D_RESPONSES,
+        response_class=Response,
+    )
+    async def pose3d(request: Request) -> Response:
+        form = format_for_accept(request.headers.get("accept"))
+        async with AsyncExitStack() as stack:
+            pose = await stack.enter_async_context(read_body(request, settings))
+            estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps)
+
+            async def begin() -> tuple[Running, Frame | None]:
+                running = await stack.enter_async_context(estimate)
+                return running, await anext(running, None)  # what is wrong from the start gets its status
+
+            running, first = await _while_connected(request, begin())
+            if form is FORMATS["ndjson"]:
+                return _Stream(_lines(running, first), form.media_type, stack.pop_all())
+
+            async def collect() -> list[Frame]:
+                return [*([first] if first else []), *[frame async for frame in running]]
+
+            frames = await _while_connected(request, collect())
+            content = await asyncio.to_thread(form.write, PoseSequence(running.header, frames))
+            return Response(content, media_type=form.media_type)
+        raise AssertionError("the stack swallows no exception")
+
+    @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
+    async def models() -> documents.Models:
+        served = [documents.Model.model_validate(model, from_attributes=True) for model in engine.models]
+        return documents.Models(models=served)
+
+    @app.get("/v1/skeletons", operation_id="list_skeletons", summary="Skeletons that an answer may have")
+    async def skeletons() -> documents.Skeletons:
+        known = [documents.Skeleton.model_validate(s, from_attributes=True) for s in SKELETONS.values()]
+        return documents.Skeletons(skeletons=known)
+
+    @app.get("/healthz", operation_id="health", summary="Whether the process lives")
+    async def health() -> documents.State:
+        return documents.State(status="alive")
+
+    @app.get("/readyz", operation_id="readiness", summary="Whether estimates are answered", responses=documents.BUSY)
+    async def readiness() -> documents.State:
+        if not bridge.ready:
+            raise Overloaded("the models are not loaded yet")
+        return documents.State(status="ready")
+
+    @app.get("/", operation_id="index", summary="Where to look")
+    async def index() -> documents.Index:
+        return documents.Index()
+
+    return app
+
+
+class _Stream(StreamingResponse):
+    """A streamed answer that closes what it reads from, whether it is read to its end or not."""
+
+    def __init__(self, lines: AsyncIterator[bytes], media_type: str, resources: AsyncExitStack) -> None:
+        super().__init__(lines, media_type=media_type)
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._resources:
+            await super().__call__(scope, receive, send)
+
+
+async def _lines(running: Running, first: Frame | None) -> AsyncIterator[bytes]:
+    """The lines of an answer; an error, which now comes too late for a status, is the last one."""
+    yield ndjson.encode_header(running.header)
+    try:
+        frame = first
+        while frame is not None:
+            yield ndjson.encode_frame(frame)
+            frame = await anext(running, None)
+    except Exception as error:
+        if not isinstance(error, SynposeError):
+            log.exception("an estimate failed")
+        yield orjson.dumps({"error": problem_of(error)}) + b"\n"
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away (`ClientDisconnect`)."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = task, watch = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.wait(tasks)

@@ -1,0 +1,209 @@
+"""Multipart bodies, taken apart as they arrive: small fields stay in memory, videos and images go to temporary files.
+
+The files have no names, so nothing that a client sends can choose one. All images of a request share one file: a
+clip has thousands of them, and a process may open only so many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, overload
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from synpose.errors import InvalidInput, LimitExceeded
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+__all__ = ["Field", "Form", "Image", "SpooledImages", "Video", "read_form"]
+
+_FIELD_BYTES = 4 << 20  # of a calibration, options or timestamps
+_FIELDS = 16
+_IMAGES = 65_536  # bookkeeping of an image costs more than the shortest part that declares one
+_WRITE_BYTES = 1 << 20  # a hand-over to a writing thread costs more than a smaller write
+
+
+class Field(NamedTuple):
+    """A small part; `filename` is "" where the client gives none."""
+
+    name: str
+    filename: str
+    content: bytes
+
+
+class Video(NamedTuple):
+    """A file part in a temporary file of its own."""
+
+    name: str
+    filename: str
+    file: BinaryIO
+
+
+class Image(NamedTuple):
+    """A `frame` part, and where its bytes lie in the file of images."""
+
+    filename: str
+    offset: int
+    size: int
+
+
+@dataclass
+class Form:
+    """The parts of a form by kind, in order of arrival; closing it deletes its files."""
+
+    fields: list[Field] = field(default_factory=list)
+    videos: list[Video] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    image_file: BinaryIO = field(default_factory=TemporaryFile)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.image_file.close()
+        for video in self.videos:
+            video.file.close()
+
+
+class SpooledImages(Sequence[bytes | None]):
+    """Encoded images, each read from the file of images when it is asked for; usable from several threads."""
+
+    def __init__(self, file: BinaryIO, images: Sequence[Image | None]) -> None:
+        self._file = file
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> SpooledImages: ...
+    def __getitem__(self, index: int | slice) -> bytes | SpooledImages | None:
+        if isinstance(index, slice):
+            return SpooledImages(self._file, self._images[index])
+        image = self._images[index]
+        return os.pread(self._file.fileno(), image.size, image.offset) if image else None
+
+
+async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *, most_videos: int) -> None:
+    """Fill `form` from a multipart/form-data body; raises `InvalidInput` or `LimitExceeded`.
+
+    A part with a file name is an image if its field is `frame` and a video unless its field is one of the small
+    ones; every other part is small.
+    """
+    _, parameters = parse_options_header(content_type)
+    reader = _Reader(form, most_videos)
+    try:
+        parser = MultipartParser(parameters.get(b"boundary", b""), reader.callbacks())
+        async for chunk in body:
+            parser.write(chunk)
+            if reader.pending_bytes >= _WRITE_BYTES:
+                await asyncio.to_thread(reader.flush)
+    except FormParserError as error:
+        raise InvalidInput(f"the multipart body is broken: {error}", field="body") from None
+    if not reader.ended:
+        raise InvalidInput("the multipart body ends before its closing boundary", field="body")
+    await asyncio.to_thread(reader.flush)
+
+
+class _Reader:
+    """Callbacks of the parser: where the bytes of the current part go."""
+
+    def __init__(self, form: Form, most_videos: int) -> None:
+        self.form = form
+        self.ended = False
+        self.pending_bytes = 0
+        self._most_videos = most_videos
+        self._pending: list[tuple[BinaryIO, bytes]] = []
+        self._image_bytes = 0
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        for file, data in self._pending:
+            file.write(data)
+            file.flush()
+        self._pending.clear()
+        self.pending_bytes = 0
+        if self.ended:
+            for video in self.form.videos:
+                video.file.seek(0)
+
+    def _begin(self) -> None:
+        self._disposition = b""
+        self._header = [b"", b""]
+        self._memory = bytearray()
+        self._start = self._image_bytes
+        self._file: BinaryIO | None = None
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header[0] += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1] += data[start:end]
+
+    def _header_end(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = value
+        self._header = [b"", b""]
+
+    def _headers_finished(self) -> None:
+        _, parameters = parse_options_header(self._disposition)
+        if b"name" not in parameters:
+            raise InvalidInput("a part of the form has no field name", field="body")
+        self._name = parameters[b"name"].decode("utf-8", "replace")
+        self._filename = parameters.get(b"filename", b"").decode("utf-8", "replace")
+        if not self._filename or self._name in ("calibration", "options", "timestamps"):
+            if len(self.form.fields) >= _FIELDS:
+                raise LimitExceeded(f"a form may have at most {_FIELDS} fields beside its files", field="body")
+        elif self._name == "frame":
+            if len(self.form.images) >= _IMAGES:
+                raise LimitExceeded(f"a form may have at most {_IMAGES} images; send videos", field="frame")
+            self._file = self.form.image_file
+        else:
+            if len(self.form.videos) >= self._most_videos:
+                raise LimitExceeded(f"at most {self._most_videos} cameras are accepted", field="video")
+            self._file = TemporaryFile()  # noqa: SIM115 - the form closes it
+            self.form.videos.append(Video(self._name, self._filename, self._file))
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._file is None:
+            if len(self._memory) + end - start > _FIELD_BYTES:
+                raise LimitExceeded(f"the field is larger than {_FIELD_BYTES >> 20} MiB", field=self._name)
+            self._memory += data[start:end]
+            return
+        if self._file is self.form.image_file:
+            self._image_bytes += end - start
+        self._pending.append((self._file, data[start:end]))
+        self.pending_bytes += end - start
+
+    def _end(self) -> None:
+        if self._file is None:
+            self.form.fields.append(Field(self._name, self._filename, bytes(self._memory)))
+        elif self._file is self.form.image_file:
+            self.form.images.append(Image(self._filename, self._start, self._image_bytes - self._start))
+
+    def _finish(self) -> None:
+        self.ended = True

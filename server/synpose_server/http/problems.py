@@ -1,0 +1,51 @@
+"""Every error of the HTTP door as problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from synpose.errors import LimitExceeded, NotAcceptable, ServerError, SynposeError, status_of
+
+__all__ = ["MEDIA_TYPE", "answer_errors", "problem_of"]
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem_of(error: Exception) -> dict[str, Any]:
+    """The problem document of any exception; one that was not raised on purpose tells nothing of itself."""
+    if isinstance(error, HTTPException):  # the router's own: no such path, method not allowed
+        title = HTTPStatus(error.status_code).phrase
+        return {"type": "about:blank", "title": title, "status": error.status_code, "detail": str(error.detail)}
+    if not isinstance(error, SynposeError):
+        error = ServerError("the server failed; its log says why")
+    status = status_of(error)
+    problem: dict[str, Any] = {
+        "type": f"urn:synpose:problem:{status.type}",
+        "title": status.type.replace("-", " ").capitalize(),
+        "status": status.http,
+        "detail": error.message,
+    }
+    if error.field is not None:
+        problem["field"] = error.field
+    if error.camera is not None:
+        problem["camera"] = error.camera
+    return problem
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Answer every exception of `app` with its problem; what was not raised on purpose is also logged by the server."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        headers = dict(getattr(error, "headers", None) or {})
+        if isinstance(error, LimitExceeded | NotAcceptable):
+            headers["Connection"] = "close"  # the rest of the body is not read
+        return Response(orjson.dumps(problem), problem["status"], headers, MEDIA_TYPE)
+
+    for kind in (SynposeError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)

@@ -1,0 +1,77 @@
+"""What was handled on the way and must not stay hidden: cameras left out, trimmed, dark or without a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from synpose.pose import Notice, Person
+from synpose.rig import Rig
+from synpose_server.image import Image
+from synpose_server.synchronise import FrameSet
+
+__all__ = ["ViewReport", "rig_notices"]
+
+_BLACK = 24  # brightest luma that still counts as black; video black is 16
+
+
+def rig_notices(calibrated: Rig, used: Rig) -> tuple[Notice, ...]:
+    """What the cameras `used`, sized as their videos, lack against the calibration."""
+    notices = []
+    for camera in calibrated:
+        if camera.name not in used.names:
+            notices.append(Notice("missing-camera", "nothing was sent for this camera; it was left out", camera.name))
+        elif (size := used[camera.name].size) != camera.size:
+            message = (
+                f"the images are {size[0]}×{size[1]} but the calibration was made for "
+                f"{camera.size[0]}×{camera.size[1]}; its intrinsics were adapted"
+            )
+            notices.append(Notice("image-size", message, camera.name))
+    return tuple(notices)
+
+
+class ViewReport:
+    """Counts, camera by camera, the frame sets to which a view could not contribute, and why."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._missing: Counter[str] = Counter()
+        self._black: Counter[str] = Counter()
+        self._unseen: Counter[str] = Counter()
+        self._frames = self._answered = 0
+
+    def add(self, frame_set: FrameSet, people: Sequence[Person]) -> None:
+        """Count one frame set and the people that were found in it."""
+        self._frames += 1
+        self._answered += bool(people)
+        used = {view for person in people for view in person.views}
+        for name, image in zip(self._names, frame_set.images, strict=True):
+            if image is None:
+                self._missing[name] += 1
+            elif name not in used and _is_black(image):
+                self._black[name] += 1
+            elif name not in used and people:
+                self._unseen[name] += 1
+
+    def notices(self) -> tuple[Notice, ...]:
+        """What the clip showed so far."""
+        notices = []
+        for name in self._names:
+            for code, counter, what in (
+                ("missing-images", self._missing, "has no readable image"),
+                ("black-images", self._black, "is black"),
+                ("unseen-views", self._unseen, "does not show the person clearly"),
+            ):
+                if count := counter[name]:
+                    message = f"this camera {what} in {count} of {self._frames} frame sets; the others were used there"
+                    notices.append(Notice(code, message, name))
+        if self._answered < self._frames:
+            lost = self._frames - self._answered
+            message = f"nobody was seen well enough by two cameras in {lost} of {self._frames} frame sets"
+            notices.append(Notice("nobody-found", message))
+        return tuple(notices)
+
+
+def _is_black(image: Image) -> bool:
+    luma = image.planes[0][::16, ::16]
+    return bool(luma.max() <= _BLACK)

@@ -1,0 +1,103 @@
+"""ONNX Runtime sessions: one a graph, loaded once, run by any thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from synpose.errors import BundleError
+from synpose.skeleton import Skeleton
+from synpose_model.bundle import Bundle
+
+__all__ = ["Graph", "Model"]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class Graph:
+    """One ONNX graph on the provider that was asked for by name; a provider that did not load is a `BundleError`."""
+
+    def __init__(self, path: Path, provider: str = "cpu", threads: int = 1) -> None:
+        if provider not in _PROVIDERS:
+            raise BundleError(f"no provider {provider!r}; there are {', '.join(_PROVIDERS)}", field="provider")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # waiting threads that spin would burn the cores that decode the next frames
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        wanted = _PROVIDERS[provider]
+        if wanted not in ort.get_available_providers():
+            raise BundleError(f"this installation of ONNX Runtime has no {wanted}", field="provider")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=[wanted])
+        except Exception as error:  # ORT raises a family of its own for files that are no graphs
+            raise BundleError(f"{path.name} cannot be loaded: {error}", field="model") from error
+        if wanted not in self._session.get_providers():  # ORT only warns and falls back to the CPU
+            raise BundleError(f"{wanted} did not start; ONNX Runtime fell back to the CPU", field="provider")
+        self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name."""
+        return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
+
+
+class Model:
+    """The graphs of one bundle, loaded and run once."""
+
+    max_batch = 32  # images in one run of the spatial graph: bounds memory, costs no speed
+
+    def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 1) -> None:
+        bundle.verify()
+        self.bundle = bundle
+        # the relation graph is tiny: more threads would only wait for each other
+        self._spatial = Graph(bundle.graphs["spatial"], provider, threads)
+        self._relation = Graph(bundle.graphs["relation"], provider, 1)
+        self._detector = Graph(bundle.graphs["detector"], provider, threads) if "detector" in bundle.graphs else None
+        side = bundle.crop_size
+        self.keypoints(np.zeros((1, side, side, 3), np.uint8))
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.bundle.skeleton
+
+    def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`: x, y in crop pixels and score."""
+        parts = [
+            self._spatial.run(images=crops[start : start + self.max_batch])["keypoints"]
+            for start in range(0, len(crops), self.max_batch)
+        ]
+        return np.concatenate(parts).astype(np.float64)
+
+    def relate(
+        self,
+        origins: NDArray[np.float64],
+        directions: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        view_mask: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Rays `(B, T, V, K, 3)` in the world frame to joints `(B, T, J, 3)`, sigma `(B, T, J)`, view weights.
+
+        Works around the middle of the rig, so that a world origin far away costs no precision.
+        """
+        middle = origins.mean((0, 1, 2))
+        out = self._relation.run(
+            origins=(origins - middle).astype(np.float32),
+            directions=directions.astype(np.float32),
+            scores=scores.astype(np.float32),
+            view_mask=view_mask,
+        )
+        joints = out["joints"].astype(np.float64) + middle
+        return joints, out["sigma"].astype(np.float64), out["view_weights"].astype(np.float64)
+
+    def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
+        if self._detector is None:
+            raise BundleError(f"bundle {self.bundle.name!r} has no detector", field="model")
+        out = self._detector.run(images=image[None])
+        return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)

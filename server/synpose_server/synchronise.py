@@ -1,0 +1,159 @@
+"""Frame sets out of a camera's readers: decoded in parallel, paired by their place in the clip."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from synpose.errors import VideoError
+from synpose.pose import Notice
+from synpose_server.decode import Reader, open_source
+from synpose_server.image import Image
+from synpose_server.sources import Source
+
+__all__ = ["FrameSet", "FrameSets"]
+
+_AHEAD = 2  # decoded images that wait per camera: enough to keep decoding busy, little enough for 16 cameras in 4K
+_DEFAULT_FPS = 30.0
+_END = object()
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSet:
+    """The images of all cameras at one instant, in the rig's order; None where a camera has none."""
+
+    index: int
+    images: tuple[Image | None, ...]
+    notices: tuple[Notice, ...] = ()
+    is_last: bool = False
+
+
+class FrameSets(Iterator[FrameSet]):
+    """Opens every source, then gives frame sets until the shortest camera ends; `close` stops the decoding threads.
+
+    Frames are paired by index: the first frames of all cameras were taken together, at one frame rate. The last frame
+    set carries the notices about cameras that had more, or that broke off.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], max_pixels: int, fps: float | None = None) -> None:
+        self.readers: tuple[Reader, ...] = ()
+        self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+        with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
+            opening = [pool.submit(open_source, camera, source, max_pixels) for camera, source in sources.items()]
+        failed = [future.exception() for future in opening if future.exception() is not None]
+        self.readers = tuple(future.result() for future in opening if future.exception() is None)
+        try:
+            if failed:
+                raise failed[0]  # type: ignore[misc]
+            self.fps = fps or _common_rate(self.readers)
+        except BaseException:
+            for reader in self.readers:
+                reader.close()
+            raise
+        counts = [reader.count for reader in self.readers if reader.count is not None]
+        self.count = min(counts) if counts else None
+        self._queues: list[queue.Queue[object]] = [queue.Queue(_AHEAD) for _ in self.readers]
+        self._frames = self._assemble()
+        for reader, images in zip(self.readers, self._queues, strict=True):
+            thread = threading.Thread(
+                target=self._read, args=(reader, images), name=f"decode-{reader.camera}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def __next__(self) -> FrameSet:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Stop decoding; returns when every thread has let go of its file."""
+        self._closed.set()
+        for images in self._queues:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    images.get_nowait()
+        for thread in self._threads:
+            thread.join()
+        for reader in self.readers:
+            reader.close()
+
+    def _read(self, reader: Reader, images: queue.Queue[object]) -> None:
+        try:
+            for image in reader:
+                if not self._put(images, image):
+                    return
+            self._put(images, _END)
+        except Exception as error:  # crosses to the thread that asks for the frame set
+            self._put(images, error)
+
+    def _put(self, images: queue.Queue[object], item: object) -> bool:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                images.put(item, timeout=0.1)
+                return True
+        return False
+
+    def _take(self, images: queue.Queue[object]) -> object:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Empty):
+                return images.get(timeout=0.1)
+        return _END
+
+    def _assemble(self) -> Iterator[FrameSet]:
+        previous: FrameSet | None = None
+        index = 0
+        while True:
+            taken = [self._take(images) for images in self._queues]
+            for item in taken:
+                if isinstance(item, Exception):
+                    raise item
+            if any(item is _END for item in taken):
+                break
+            if previous is not None:
+                yield previous
+            views = tuple(item if isinstance(item, Image) else None for item in taken)
+            previous = FrameSet(index, views)
+            index += 1
+        if previous is not None:
+            ended = [item is _END for item in taken]
+            yield FrameSet(previous.index, previous.images, self._closing_notices(index, ended), is_last=True)
+
+    def _closing_notices(self, count: int, ended: Sequence[bool]) -> tuple[Notice, ...]:
+        notices = []
+        for reader, end in zip(self.readers, ended, strict=True):
+            if reader.problem is not None:
+                message = f"the video is damaged ({reader.problem}); what could be read of it was used"
+                notices.append(Notice("damaged-video", message, reader.camera))
+            elif end and reader.count is not None and reader.count > count:
+                message = f"the video ends after {count} of the {reader.count} frames that it claims"
+                notices.append(Notice("truncated-video", message, reader.camera))
+        if not all(ended):
+            short = [r.camera for r, end in zip(self.readers, ended, strict=True) if end]
+            longer = [r.camera for r, end in zip(self.readers, ended, strict=True) if not end]
+            message = (
+                f"the clips are of unequal length: {', '.join(short)} ended after {count} frames while "
+                f"{', '.join(longer)} went on; the {count} frames that all cameras have were used"
+            )
+            notices.append(Notice("unequal-lengths", message, short[0] if len(short) == 1 else None))
+        return tuple(notices)
+
+
+def _common_rate(readers: Sequence[Reader]) -> float:
+    """The frame rate that all videos share; raises `VideoError` naming the first camera that differs by over 2 %."""
+    rates = [(reader.camera, reader.fps) for reader in readers if reader.fps]
+    if not rates:
+        return _DEFAULT_FPS
+    first, fps = rates[0]
+    for camera, other in rates[1:]:
+        if abs(other / fps - 1) > 0.02:
+            raise VideoError(
+                f"its frame rate is {other:.4g} but that of {first} is {fps:.4g}; bring all videos to one rate, "
+                "or pass the option fps if their frames do belong together one by one",
+                field="video",
+                camera=camera,
+            )
+    return fps

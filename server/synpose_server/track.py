@@ -1,0 +1,230 @@
+"""Following people from frame set to frame set: find them, crop them where they will be, lift them, check them.
+
+A person who is followed is cropped in each image at the re-projection of the last 3D pose, so that image passes the
+spatial graph once and nobody else gets into it. The detector looks for people only while there are too few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synpose.errors import CalibrationError
+from synpose.rig import Rig
+from synpose_server.associate import Detection, associate
+from synpose_server.crop import Crop, letterbox
+from synpose_server.image import Image
+from synpose_server.runtime import Model
+
+__all__ = ["TrackedPerson", "Tracker"]
+
+Array = NDArray[np.float64]
+
+_DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
+_SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
+_MARGIN = 1.35  # width of a crop over the extent of the person's joints
+_IN_VIEW = 0.3  # least share of a crop that must lie inside the image
+_SEEN = 0.2  # mean score of the best half of the keypoints from which a view counts as showing the person
+_OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
+_HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
+_PATIENCE = 10  # impossible people in a row before the calibration is blamed
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedPerson:
+    """One person of one frame set.
+
+    `joints` `(J, 3)` world, metres, `sigma` `(J,)`, `view_weights` `(V, K)`, `keypoints` `(V, K, 3)` in image pixels,
+    `seen` `(V,)` the views that were used.
+    """
+
+    id: int
+    joints: Array
+    sigma: Array
+    view_weights: Array
+    keypoints: Array
+    directions: Array
+    seen: NDArray[np.bool_]
+
+    @property
+    def score(self) -> float:
+        """Mean keypoint score over the views that were used."""
+        return float(self.keypoints[self.seen, :, 2].mean())
+
+
+@dataclass(eq=False)
+class _Track:
+    """Where a person was: last `joints` `(J, 3)` with gaps filled, and their velocity per frame set."""
+
+    id: int
+    joints: Array
+    velocity: Array
+    history: list[tuple[Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
+
+    @property
+    def predicted(self) -> Array:
+        return self.joints + self.velocity
+
+
+class Tracker:
+    """Follows up to `max_people` people through the frame sets of one clip; not thread-safe."""
+
+    def __init__(self, model: Model, rig: Rig, max_people: int) -> None:
+        self.model, self.rig, self.max_people = model, rig, max_people
+        self._origins = np.stack([camera.center for camera in rig])
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+        self._since_search = _SEARCH_EVERY
+        self._impossible: list[float] = []
+        self._plausible = False
+
+    def step(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
+        """The people of the next frame set; raises `CalibrationError` when their size shows a wrong unit."""
+        self._since_search += 1
+        if len(self._tracks) < self.max_people and (not self._tracks or self._since_search >= _SEARCH_EVERY):
+            self._search(images)
+            self._since_search = 0
+        people = self._observe(images)
+        self._tracks = [track for track in self._tracks if track.id in {person.id for person in people}]
+        return people
+
+    # -- finding people ------------------------------------------------------------------------------------------
+
+    def _search(self, images: Sequence[Image | None]) -> None:
+        """Start tracks for the people that the detector finds and nobody follows yet."""
+        detections = [d for view, image in enumerate(images) if image is not None for d in self._detect(view, image)]
+        detections = [d for d in detections if not any(self._follows(track, d) for track in self._tracks)]
+        for candidate in associate(self.rig, detections):
+            if len(self._tracks) == self.max_people:
+                return
+            joints = _filled(candidate.joints)
+            if self._is_person(joints):
+                self._tracks.append(_Track(self._next_id, joints, np.zeros_like(joints)))
+                self._next_id += 1
+
+    def _detect(self, view: int, image: Image) -> list[Detection]:
+        transform, side = letterbox(image.size, _DETECTOR_SIDE)
+        people, boxes = self.model.detect(image.crop(transform, side))
+        found = []
+        for keypoints, box in zip(people, boxes, strict=True):
+            keypoints = keypoints.copy()
+            keypoints[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
+            if box[4] > _SEEN:
+                rays = self.rig.cameras[view].rays(keypoints[:, :2])
+                found.append(Detection(view, keypoints, rays, float(box[4])))
+        return found
+
+    def _follows(self, track: _Track, detection: Detection) -> bool:
+        """Whether a detection is the person of `track`, by the overlap with the predicted pose."""
+        expected = self.rig.cameras[detection.view].project(track.predicted)
+        if not np.isfinite(expected).all():
+            return False
+        off = np.linalg.norm(expected - detection.keypoints[:, :2], axis=-1)
+        return bool(np.median(off) < 0.3 * np.ptp(expected, axis=0).max())
+
+    def _is_person(self, joints: Array) -> bool:
+        height = _height(joints, self.model.skeleton.joints)
+        if _HEIGHTS[0] <= height <= _HEIGHTS[1]:
+            self._plausible = True
+            return True
+        self._impossible.append(height)
+        if not self._plausible and len(self._impossible) >= _PATIENCE:
+            raise CalibrationError(
+                f"the person would be {np.median(self._impossible):.3g} m tall; the lengths of the calibration are "
+                "probably in another unit: pass units (m, cm or mm)",
+                field="options.units",
+            )
+        return False
+
+    # -- following people ----------------------------------------------------------------------------------------
+
+    def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
+        """Crop, read, lift and check every track; tracks that cannot be seen are left out."""
+        crops, places = [], []
+        for row, track in enumerate(self._tracks):
+            for view, image in enumerate(images):
+                crop = self._crop(track, view, image)
+                if crop is not None and image is not None:
+                    crops.append((crop, crop.read(image)))
+                    places.append((row, view))
+        if not crops:
+            return []
+        K, V = len(self.model.skeleton), len(self.rig)
+        keypoints = np.zeros((len(self._tracks), V, K, 3))
+        directions = np.zeros((len(self._tracks), V, K, 3))
+        read = self.model.keypoints(np.stack([pixels for _, pixels in crops]))
+        for (row, view), (crop, _), found in zip(places, crops, read, strict=True):
+            keypoints[row, view] = crop.to_image(found)
+            directions[row, view] = self.rig.cameras[view].rays(keypoints[row, view, :, :2])
+        beyond = ~np.isfinite(directions).all(-1)  # where the lens model has no inverse there is no ray
+        keypoints[beyond, 2] = 0.0
+        directions[beyond] = 0.0
+        return self._lift(keypoints, directions)
+
+    def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
+        if image is None:
+            return None
+        points = self.rig.cameras[view].project(track.predicted)
+        if not np.isfinite(points).all():
+            return None
+        crop = Crop.around(points, self.model.bundle.crop_size, _MARGIN, self._up(points))
+        return crop if crop.overlap(image.size) >= _IN_VIEW else None
+
+    def _up(self, points: Array) -> Array:
+        """From the hips to the shoulders, in the image."""
+        names = self.model.skeleton.joints
+        middle = [
+            points[[names.index(f"left_{part}"), names.index(f"right_{part}")]].mean(0) for part in ("shoulder", "hip")
+        ]
+        up: Array = middle[0] - middle[1]
+        return up
+
+    def _lift(self, keypoints: Array, directions: Array) -> list[TrackedPerson]:
+        """Relate the rays of each person's last frame sets; answers the newest."""
+        best_half = np.sort(keypoints[..., 2], -1)[..., keypoints.shape[-2] // 2 :]
+        seen = best_half.mean(-1) >= _SEEN  # (N, V)
+        people = []
+        for row, track in enumerate(self._tracks):
+            if seen[row].sum() < 2:
+                continue
+            track.history.append((directions[row], keypoints[row, :, :, 2], seen[row]))
+            del track.history[: -self.model.bundle.window]
+            rays, scores, mask = (np.stack(part)[None] for part in zip(*track.history, strict=True))
+            origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
+            joints, sigma, weights = (out[0, -1] for out in self.model.relate(origins, rays, scores, mask))
+            person = TrackedPerson(track.id, joints, sigma, weights, keypoints[row], directions[row], seen[row])
+            if self._holds(track, person):
+                filled = np.where(np.isfinite(joints), joints, track.predicted)
+                track.velocity = 0.5 * (filled - track.joints)
+                track.joints = filled
+                people.append(person)
+        return people
+
+    def _holds(self, track: _Track, person: TrackedPerson) -> bool:
+        """Whether the lifted pose is still the person who was followed."""
+        if np.isfinite(person.joints).all(-1).mean() < 0.5:
+            return False
+        moved = np.linalg.norm(person.joints - track.predicted, axis=-1)
+        return bool(np.nanmedian(moved) < 0.5)
+
+
+def _filled(joints: Array) -> Array:
+    """`joints` `(K, 3)` with NaN replaced by the mean of the others: good enough to place a crop."""
+    return np.where(np.isfinite(joints), joints, np.nanmean(joints, axis=0))
+
+
+def _height(joints: Array, names: Sequence[str]) -> float:
+    """About how tall the person of `joints` is in metres: a torso is 0.29, a thigh and a shank 0.245 of the stature."""
+    at = dict(zip(names, joints, strict=True))
+    torso = np.linalg.norm(
+        at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
+    ) / 2  # fmt: skip
+    legs = [
+        np.linalg.norm(at[f"{side}_{a}"] - at[f"{side}_{b}"])
+        for side in ("left", "right")
+        for a, b in (("hip", "knee"), ("knee", "ankle"))
+    ]
+    return float(np.median([torso / 0.29, *(leg / 0.245 for leg in legs)]))
