@@ -55,10 +55,8 @@ def calibration_to_message(files: Mapping[str, bytes]) -> pb.Calibration:
 
 
 def calibration_from_message(message: pb.Calibration) -> dict[str, bytes]:
-    """The files by name; raises `InvalidInput` when there is none or a name is doubled."""
+    """The files by name; raises `InvalidInput` when a name is doubled."""
     files = {file.name: file.content for file in message.files}
-    if not files:
-        raise InvalidInput("a calibration file is needed", field="calibration")
     if len(files) < len(message.files):
         raise InvalidInput("two calibration files have the same name", field="calibration")
     return files

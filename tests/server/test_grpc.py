@@ -197,7 +197,7 @@ async def test_frame_sets_are_answered_at_once(door: Door) -> None:
     assert rig.names == RIG.names
     assert sources == {"cam01": [b"a0", None], "cam02": [b"b0", b"b1"]}
     assert options == Options(max_people=2)
-    assert timestamps == [0.5, 0.75]
+    assert timestamps == (0.5, 0.75)
     assert response.header == header_to_message(PoseHeader(ModelInfo("fake", "1"), get_skeleton("coco17"), 30.0))
     assert list(response.frames) == [frame_to_message(frame) for frame in answer(3)]
     assert await is_set(door.engine.closed)
@@ -271,7 +271,7 @@ async def test_models_and_skeletons(door: Door) -> None:
         ([start(), chunk("cam01", bytes(MAX_CHUNK_BYTES + 1))], LimitExceeded, "1 MiB", "chunk", "cam01"),
         ([start(skeleton="stick")], NotFound, "there are coco17", "options.skeleton", None),
         ([start(max_people=9)], InvalidInput, "1 to 8", "options.max_people", None),
-        ([clip_start(pb.Calibration())], InvalidInput, "calibration file", "calibration", None),
+        ([clip_start(pb.Calibration())], InvalidInput, "no calibration", "calibration", None),
         (
             [clip_start(calibration_to_message({"a": b"?"}))],
             CalibrationError,
@@ -307,7 +307,10 @@ async def test_clip_that_cannot_be_used(
     ("sets", "says"),
     [
         ([], "nothing was sent"),
-        ([frame_set(1.0, cam01=b"1", cam02=b"2"), frame_set(cam01=b"1", cam02=b"2")], "every frame set a timestamp"),
+        (
+            [frame_set(1.0, cam01=b"1", cam02=b"2"), frame_set(cam01=b"1", cam02=b"2")],
+            "give all frame sets a timestamp",
+        ),
         ([frame_set(cam01=b"1", cam07=b"2")], "no such camera"),
         ([pb.FrameSet(images=[pb.Image(camera="cam01", data=b"1")] * 2)], "two images"),
         ([frame_set(cam01=b"1")], "nothing was sent for this camera"),
@@ -500,7 +503,7 @@ async def test_transport_round_trip(door: Door, tmp_path: Any) -> None:
     ]
     _, sources, options, timestamps = door.engine.asked[0]
     assert sources == {"cam01": video.read_bytes(), "cam02": b"two"}
-    assert (options, timestamps) == (Options(fps=25.0), [0.0, 0.1])
+    assert (options, timestamps) == (Options(fps=25.0), None)
     assert items[0] == PoseHeader(ModelInfo("fake", "1"), get_skeleton("coco17"), 30.0)
     for got, meant in zip(items[1:], answer(3), strict=True):
         assert isinstance(got, Frame)
@@ -515,7 +518,13 @@ async def test_transport_sends_images(door: Door, tmp_path: Any) -> None:
     items = [item async for item in door.transport.estimate(FILES, images, Options(), [5.0, 6.0])]
     assert len(items) == 4
     assert door.engine.asked[0][1] == {"cam01": [b"a0", b"a1"], "cam02": [None, b"b1"]}
-    assert door.engine.asked[0][3] == [5.0, 6.0]
+    assert door.engine.asked[0][3] == (5.0, 6.0)
+
+
+async def test_transport_refuses_timestamps_with_videos(door: Door) -> None:
+    """A video has its own times, as through HTTP."""
+    with pytest.raises(InvalidInput, match="timestamps"):
+        await anext(door.transport.estimate(FILES, {"cam01": b"1", "cam02": b"2"}, Options(), [0.0]))
 
 
 async def test_transport_lists(door: Door) -> None:

@@ -74,10 +74,11 @@ class GrpcTransport:
         """As `Transport.estimate`: sends everything, then yields the header and the frames as they come."""
         videos = {camera: upload for camera, upload in uploads.items() if isinstance(upload, Path | bytes)}
         images = {camera: upload for camera, upload in uploads.items() if not isinstance(upload, Path | bytes)}
+        if videos and timestamps is not None:
+            raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
         start = pb.EstimateClipRequest.Start(
             calibration=calibration_to_message(calibration_files),
             options=options_to_message(options),
-            timestamps=None if images else timestamps,
         )
         parts = _frame_sets(images, timestamps) if images else _chunks(videos)
         call = self._stub.EstimateClip()
@@ -85,7 +86,7 @@ class GrpcTransport:
             with self._errors():
                 try:
                     await call.write(pb.EstimateClipRequest(start=start))
-                    if ACCEPTED_HEADER in await call.initial_metadata():
+                    if ACCEPTED_HEADER in dict(await call.initial_metadata()):
                         async for part in parts:
                             await call.write(part)
                         await call.done_writing()

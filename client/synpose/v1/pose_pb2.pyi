@@ -240,25 +240,19 @@ class EstimateClipRequest(_message.Message):
 
         CALIBRATION_FIELD_NUMBER: _builtins.int
         OPTIONS_FIELD_NUMBER: _builtins.int
-        TIMESTAMPS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def calibration(self) -> Global___Calibration: ...
         @_builtins.property
         def options(self) -> Global___Options: ...
-        @_builtins.property
-        def timestamps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-            """of the frame sets in videos, where they are known; images bring their own"""
-
         def __init__(
             self,
             *,
             calibration: Global___Calibration | None = ...,
             options: Global___Options | None = ...,
-            timestamps: _abc.Iterable[_builtins.float] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options", "timestamps", b"timestamps"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

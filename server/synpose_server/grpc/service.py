@@ -13,10 +13,10 @@ from synpose.errors import SynposeError
 from synpose.skeleton import SKELETONS
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
-from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, options_from_message, skeleton_to_message
+from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, skeleton_to_message
 from synpose_server.bridge import Bridge
-from synpose_server.grpc.upload import ClipUpload, check_length, read_rig, sources_of, timestamps_of
-from synpose_server.requests import match_sources
+from synpose_server.grpc.upload import ClipUpload, check_length, images_of, start_of, timestamp_of
+from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
 
@@ -35,11 +35,12 @@ class PoseService(pb_grpc.PoseServiceServicer):
     async def EstimatePose3D(  # noqa: N802 - the name in the proto
         self, request: pb.EstimatePose3DRequest, context: Context
     ) -> pb.EstimatePose3DResponse:
-        check_length(len(request.frame_sets), self._settings)
-        options = options_from_message(request.options)
-        rig = await read_rig(request.calibration, options, self._settings)
-        sources = match_sources(rig, sources_of(rig, request.frame_sets))
-        async with self._bridge.estimate(rig, sources, options, timestamps_of(request.frame_sets)) as running:
+        sets = request.frame_sets
+        check_length(len(sets), self._settings)
+        rig, options = await start_of(request.calibration, request.options, self._settings)
+        sources = match_sources(rig, gather_images(rig, [images_of(frame_set) for frame_set in sets]))
+        timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
+        async with self._bridge.estimate(rig, sources, options, timestamps) as running:
             frames = [frame_to_message(frame) async for frame in running]
             return pb.EstimatePose3DResponse(header=header_to_message(running.header), frames=frames)
 
@@ -55,8 +56,8 @@ class PoseService(pb_grpc.PoseServiceServicer):
             except SynposeError:
                 await _let_finish(request_iterator)
                 raise
-            sources = match_sources(upload.rig, upload.sources)
-            async with self._bridge.estimate(upload.rig, sources, upload.options, upload.timestamps) as running:
+            rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
+            async with self._bridge.estimate(rig, sources, upload.options, timestamps) as running:
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
                 async for frame in running:
                     yield pb.EstimateClipResponse(frame=frame_to_message(frame))

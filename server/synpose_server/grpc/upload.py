@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from synpose.calibration import read_calibration
 from synpose.errors import InvalidInput, LimitExceeded
 from synpose.options import Options
 from synpose.rig import Rig
 from synpose.v1 import pose_pb2 as pb
 from synpose.wire import MAX_CHUNK_BYTES, calibration_from_message, options_from_message
+from synpose_server.requests import gather_images, match_sources, match_timestamps, read_rig
 from synpose_server.settings import MIB, Settings
 from synpose_server.sources import Source
 
-__all__ = ["ClipUpload", "check_length", "read_rig", "sources_of", "timestamps_of"]
+__all__ = ["ClipUpload", "check_length", "images_of", "start_of", "timestamp_of"]
 
 
 class ClipUpload:
@@ -32,9 +31,9 @@ class ClipUpload:
         self._size = 0
         self._files = ExitStack()
         self._videos: dict[str, SpooledTemporaryFile[bytes]] = {}
-        self._frame_sets: list[pb.FrameSet] = []
+        self._frame_sets: list[dict[str, bytes]] = []
         self._rig: Rig | None = None
-        self._timestamps: list[float] = []
+        self._timestamps: list[float | None] = []
         self.options = Options()
 
     def __enter__(self) -> Self:
@@ -52,19 +51,16 @@ class ClipUpload:
             raise InvalidInput("nothing was sent; the first message must be `start`", field="start")
         return self._rig
 
-    @property
     def sources(self) -> dict[str, Source]:
-        """What was sent for each camera that anything was sent for."""
-        if self._frame_sets:
-            return sources_of(self.rig, self._frame_sets)
+        """What was sent for each camera of the rig; raises `InvalidInput` where that is nothing."""
         for video in self._videos.values():
             video.seek(0)
-        return {camera: cast(BinaryIO, video) for camera, video in self._videos.items()}
+        videos = {camera: cast(BinaryIO, video) for camera, video in self._videos.items()}
+        return match_sources(self.rig, {**videos, **gather_images(self.rig, self._frame_sets)})
 
-    @property
-    def timestamps(self) -> list[float] | None:
-        """Capture times of the frame sets in seconds, where they are given."""
-        return self._timestamps or timestamps_of(self._frame_sets)
+    def timestamps(self) -> tuple[float, ...] | None:
+        """Capture times of the frame sets in seconds, where they are given; raises `InvalidInput` where some are."""
+        return match_timestamps(self._timestamps, len(self._frame_sets))
 
     async def take(self, request: pb.EstimateClipRequest) -> None:
         """Take in one message; raises `InvalidInput` or `LimitExceeded` where it cannot be used."""
@@ -87,15 +83,16 @@ class ClipUpload:
     async def _begin(self, start: pb.EstimateClipRequest.Start) -> None:
         if self._rig is not None:
             raise InvalidInput("`start` came a second time", field="start")
-        self.options = options_from_message(start.options)
-        self._timestamps = list(start.timestamps)
-        self._rig = await read_rig(start.calibration, self.options, self._settings)
+        self._rig, self.options = await start_of(start.calibration, start.options, self._settings)
 
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
         if self._frame_sets:
             raise InvalidInput("a request holds videos or images, not both", field="chunk")
         if chunk.camera not in rig.names:
-            raise _no_such_camera(chunk.camera, rig, "chunk")
+            known = ", ".join(rig.names)
+            raise InvalidInput(
+                f"the calibration has no such camera; it has {known}", field="chunk", camera=chunk.camera
+            )
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
@@ -106,22 +103,21 @@ class ClipUpload:
     def _add_frame_set(self, frame_set: pb.FrameSet) -> None:
         if self._videos:
             raise InvalidInput("a request holds videos or images, not both", field="frame_set")
-        if self._timestamps:
-            raise InvalidInput("frame sets bring their own timestamps", field="start.timestamps")
         check_length(len(self._frame_sets) + 1, self._settings)
-        self._frame_sets.append(frame_set)
+        self._frame_sets.append(images_of(frame_set))
+        self._timestamps.append(timestamp_of(frame_set))
 
 
-async def read_rig(message: pb.Calibration, options: Options, settings: Settings) -> Rig:
-    """The rig of a calibration message; raises `InvalidInput`, or `LimitExceeded` for too many cameras."""
-    files = calibration_from_message(message)
-    rig = await asyncio.to_thread(read_calibration, files, units=options.units)
+async def start_of(calibration: pb.Calibration, options: pb.Options, settings: Settings) -> tuple[Rig, Options]:
+    """The rig and the options that a request begins with; raises what is wrong with them."""
+    read_options = options_from_message(options)
+    rig = await asyncio.to_thread(read_rig, calibration_from_message(calibration), read_options)
     if len(rig) > settings.max_cameras:
         raise LimitExceeded(
             f"the calibration holds {len(rig)} cameras, and this server accepts {settings.max_cameras}",
             field="calibration",
         )
-    return rig
+    return rig, read_options
 
 
 def check_length(length: int, settings: Settings) -> None:
@@ -130,32 +126,16 @@ def check_length(length: int, settings: Settings) -> None:
         raise LimitExceeded(f"this server accepts {settings.max_frames} frame sets at most", field="frame_sets")
 
 
-def sources_of(rig: Rig, frame_sets: Sequence[pb.FrameSet]) -> dict[str, Source]:
-    """Each camera's images in order, None where a frame set has none of it."""
-    images: dict[str, list[bytes | None]] = {}
-    for index, frame_set in enumerate(frame_sets):
-        for image in frame_set.images:
-            if image.camera not in rig.names:
-                raise _no_such_camera(image.camera, rig, "frame_sets")
-            sequence = images.setdefault(image.camera, [None] * len(frame_sets))
-            if sequence[index] is not None:
-                raise InvalidInput(
-                    f"frame set {index} holds two images of this camera", field="frame_sets", camera=image.camera
-                )
-            sequence[index] = image.data
-    return dict(images)
+def images_of(frame_set: pb.FrameSet) -> dict[str, bytes]:
+    """The images by camera; raises `InvalidInput` where a camera has two."""
+    images: dict[str, bytes] = {}
+    for image in frame_set.images:
+        if image.camera in images:
+            raise InvalidInput("a frame set holds two images of this camera", field="frame_sets", camera=image.camera)
+        images[image.camera] = image.data
+    return images
 
 
-def timestamps_of(frame_sets: Sequence[pb.FrameSet]) -> list[float] | None:
-    """The capture times, or None where none is given; raises `InvalidInput` where only some are."""
-    given = [frame_set.HasField("timestamp") for frame_set in frame_sets]
-    if not any(given):
-        return None
-    if not all(given):
-        raise InvalidInput("give every frame set a timestamp, or none", field="frame_sets")
-    return [frame_set.timestamp for frame_set in frame_sets]
-
-
-def _no_such_camera(camera: str, rig: Rig, field: str) -> InvalidInput:
-    known = ", ".join(rig.names)
-    return InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)
+def timestamp_of(frame_set: pb.FrameSet) -> float | None:
+    """The capture time in seconds, where one is given."""
+    return frame_set.timestamp if frame_set.HasField("timestamp") else None
