@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from synpose.calibration import read_calibration
 from synpose.cli.extras import needs_extra
 from synpose.cli.output import whole_file
+from synpose.cli.settings import load_settings
 from synpose.errors import CalibrationError, InvalidInput, VideoError
 from synpose.formats import FORMATS, Format, format_for_path, ndjson
 from synpose.options import Options
@@ -97,12 +98,12 @@ def _rig(path: Path, options: Options) -> Rig:
 @contextmanager
 def _here(rig: Rig, videos: Mapping[str, Path], options: Options) -> Iterator[_Answer]:
     """An estimate by an engine in this process."""
+    settings = load_settings()
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
         from synpose_server.requests import match_sources
-        from synpose_server.settings import Settings
     sources = match_sources(rig, videos)
-    with Engine(Settings()).estimate(rig, sources, options) as estimation:
+    with Engine(settings).estimate(rig, sources, options) as estimation:
         yield estimation
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from synpose.cli.extras import needs_extra
+from synpose.cli.settings import load_settings
 
 if TYPE_CHECKING:
     from synpose.transports.base import ServedModel
@@ -38,7 +39,7 @@ def _models(server: str | None) -> tuple[ServedModel, ...] | tuple[LocalModel, .
 
         with Client(server) as client:
             return client.models()
+    settings = load_settings()
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
-        from synpose_server.settings import Settings
-    return Engine(Settings()).models
+    return Engine(settings).models

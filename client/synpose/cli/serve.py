@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from synpose.cli.extras import needs_extra
-from synpose.errors import OptionsError
+from synpose.cli.settings import load_settings
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
@@ -26,17 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    settings = load_settings(host=args.host, http_port=args.http_port, grpc_port=args.grpc_port, models=args.models)
     with needs_extra("server,cpu"):
-        from pydantic import ValidationError
-
         from synpose_server import serve
-        from synpose_server.settings import Settings
-    given = {name: getattr(args, name) for name in ("host", "http_port", "grpc_port", "models")}
-    try:
-        settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(map(str, first["loc"]))
-        raise OptionsError(f"{name}: {first['msg']}", field=name) from None
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     serve.run(settings, partial(print, flush=True))
