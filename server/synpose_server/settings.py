@@ -20,24 +20,24 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` in the container."""
-    http_port: int = Field(8000, ge=0, le=65535)
-    grpc_port: int = Field(8001, ge=0, le=65535)
+    http_port: int = Field(default=8000, ge=0, le=65535)
+    grpc_port: int = Field(default=8001, ge=0, le=65535)
     models: Path | None = None
     """Folder of bundles; the bundles that come with the package when not set."""
     provider: str = "cpu"
     """Execution provider of ONNX Runtime (`cpu`, `cuda`); asked for by name, and missing is an error."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(default=0, ge=0)
     """Threads of a graph run; 0: as many as this process may use."""
-    max_body_bytes: int = Field(1024 * MIB, ge=1)
+    max_body_bytes: int = Field(default=1024 * MIB, ge=1)
     """Largest request body; four phones' minute in 1080p is about 500 MB."""
-    max_pixels: int = Field(40_000_000, ge=1)
+    max_pixels: int = Field(default=40_000_000, ge=1)
     """Largest image, checked before it is decoded."""
-    max_frames: int = Field(216_000, ge=1)
+    max_frames: int = Field(default=216_000, ge=1)
     """Longest clip: an hour at 60 frames a second."""
-    max_cameras: int = Field(16, ge=2, le=16)
-    max_clips: int = Field(2, ge=1)
+    max_cameras: int = Field(default=16, ge=2, le=16)
+    max_clips: int = Field(default=2, ge=1)
     """Clips computed at the same time; more wait for `queue_seconds`."""
-    queue_seconds: float = Field(30.0, ge=0)
+    queue_seconds: float = Field(default=30.0, ge=0)
     """How long a request waits for its turn before it is told that the server is busy."""
 
     @property

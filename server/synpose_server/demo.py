@@ -1,0 +1,109 @@
+"""The main job from end to end: a server is started, the example clip goes to it, and what came back can be looked at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from synpose.calibration import read_calibration
+from synpose.client import Client
+from synpose.errors import OptionsError, ServerError
+from synpose.formats import FORMATS
+from synpose.options import Options
+from synpose.pose import Frame, PoseSequence
+from synpose_server.engine import Engine
+from synpose_server.evaluate_clip import ClipReport, evaluate_clip
+from synpose_server.overlay import write_overlay
+from synpose_server.plot import write_plot
+from synpose_server.settings import Settings
+
+__all__ = ["EXAMPLE_CLIP", "demo"]
+
+EXAMPLE_CLIP = Path(__file__).parents[2] / "examples" / "balancing"
+"""Where the example lies in a checkout; an installed package does not carry it."""
+
+
+def demo(clip: Path, output: Path, model: str, console: Console) -> None:
+    """Send the videos of `clip` to a server of its own; leave the answer as files in `output` and print a table."""
+    videos = sorted(clip.glob("*.mp4"))
+    calibration = clip / "Calib.qca.txt"
+    if not videos or not calibration.is_file():
+        raise OptionsError(f"{clip} is not the example clip; run this in a checkout or pass --clip", field="clip")
+    output.mkdir(parents=True, exist_ok=True)
+    rig = read_calibration(calibration)
+    sources = {video.stem: video for video in videos}
+
+    with _server() as address:
+        console.print(f"server on {address}; POST {address}/v1/pose3d with {len(videos)} videos of {clip}")
+        started = time.monotonic()
+        with Client(address) as client, client.stream(videos, calibration, model=model) as stream:
+            with _bar("estimating", None, console) as step:
+                frames = tuple(_each(stream, step))
+            sequence = PoseSequence(stream.header, frames)
+        seconds = time.monotonic() - started
+    for notice in sequence.notices:
+        console.print(f"  note: {notice.camera + ': ' if notice.camera else ''}{notice.message}", highlight=False)
+
+    for name in ("json", "trc"):
+        (output / f"pose{FORMATS[name].suffix}").write_bytes(FORMATS[name].write(sequence))
+    with _bar("drawing", len(frames), console) as step:
+        write_overlay(output / "overlay.mp4", rig, sources, sequence, step)
+    write_plot(output / "pose.png", rig, sequence)
+
+    with _bar("measuring", len(frames), console) as step:
+        _, report = evaluate_clip(Engine(Settings()), rig, sources, Options(model=model), step)
+    console.print(_table(report, len(frames) / seconds))
+    console.print(f"left in {output}/: pose.json, pose.trc, overlay.mp4, pose.png", highlight=False)
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """A server on free ports, as `synpose serve` starts it; its HTTP address. Ended with the block."""
+    command = [sys.executable, "-m", "synpose.cli", "serve", "--http-port", "0", "--grpc-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("HTTP on "):
+                    yield line.removeprefix("HTTP on ").strip()
+                    break
+            else:
+                raise ServerError("the server did not start; `synpose serve` tells why")
+        finally:
+            process.terminate()
+
+
+def _each(frames: Iterable[Frame], step: Callable[[Frame], None]) -> Iterator[Frame]:
+    for frame in frames:
+        step(frame)
+        yield frame
+
+
+@contextmanager
+def _bar(what: str, total: int | None, console: Console) -> Iterator[Callable[[Frame], None]]:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda frame: progress.advance(task)
+
+
+def _table(report: ClipReport, rate: float) -> Table:
+    pixels, millimetres = report.held_out_mean
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("frames", f"{report.frames}, with a person in {report.answered}"),
+        ("people", f"{report.people}"),
+        ("mean standard error", f"{report.mean_sigma:.1f} mm"),
+        ("leave-one-camera-out reprojection", f"{pixels:.1f} px, {millimetres:.1f} mm at the person"),
+        ("limb-length spread", f"{report.limb_spread:.1f} mm"),
+        ("speed", f"{rate:.1f} frame sets/s"),
+    ):
+        table.add_row(name, value)
+    return table
