@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from synpose.client import Client
 
 from synpose.calibration import read_calibration
-from synpose.client import Client
 from synpose.errors import OptionsError, ServerError
 from synpose.formats import FORMATS
 from synpose.options import Options
