@@ -1,4 +1,4 @@
-"""The main job from end to end: a server is started, the example clip goes to it, and what came back can be looked at."""
+"""The main job from end to end: start a server, send it the example clip, leave what came back to be looked at."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from synpose.client import Client
 
 from synpose.calibration import read_calibration
+from synpose.client import Client
 from synpose.errors import OptionsError, ServerError
 from synpose.formats import FORMATS
 from synpose.options import Options

@@ -273,7 +273,11 @@ async def test_limits_of_the_settings() -> None:
         three = [*RIG, Camera("cam03", (64, 48), RIG.cameras[0].K, np.eye(3), [0, 1, 4])]
         wide = calibration_to_message({"rig.json": write_calibration(Rig(tuple(three))).encode()})
         sets = [frame_set(cam01=b"1", cam02=b"2")] * 3
+        large = [frame_set(cam01=bytes(3_000_000), cam02=b"2")]
         calls: dict[str, Awaitable[Any]] = {
+            "request is larger": door.stub.EstimatePose3D(
+                pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=large)
+            ),
             "2.86102 MiB": door.clip([start(), *[chunk("cam01", bytes(MAX_CHUNK_BYTES))] * 3]),
             "2 frame sets": door.clip([start(), *(pb.EstimateClipRequest(frame_set=s) for s in sets)]),
             "3 cameras": door.clip([clip_start(wide)]),
@@ -285,6 +289,16 @@ async def test_limits_of_the_settings() -> None:
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert says in problem(caught.value).message
         assert not door.engine.received
+
+
+async def test_error_with_a_name_of_any_length(door: Door) -> None:
+    """A camera's name that would not fit into a trailer is cut, and the error arrives."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await door.clip([start(), chunk("𝄞" * 100_000, b"1")])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = problem(caught.value)
+    assert "no such camera" in error.message
+    assert error.camera == "𝄞" * 299 + "…"
 
 
 async def test_message_that_is_too_large(door: Door) -> None:

@@ -15,7 +15,7 @@ from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, skeleton_to_message
 from synpose_server.bridge import Bridge
-from synpose_server.grpc.upload import ClipUpload, check_length, images_of, start_of, timestamp_of
+from synpose_server.grpc.upload import ClipUpload, check_length, check_size, images_of, start_of, timestamp_of
 from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
@@ -36,6 +36,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
         self, request: pb.EstimatePose3DRequest, context: Context
     ) -> pb.EstimatePose3DResponse:
         sets = request.frame_sets
+        check_size(request.ByteSize(), self._settings)
         check_length(len(sets), self._settings)
         rig, options = await start_of(request.calibration, request.options, self._settings)
         sources = match_sources(rig, gather_images(rig, [images_of(frame_set) for frame_set in sets]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, TemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -13,17 +13,19 @@ from synpose.options import Options
 from synpose.rig import Rig
 from synpose.v1 import pose_pb2 as pb
 from synpose.wire import MAX_CHUNK_BYTES, calibration_from_message, options_from_message
-from synpose_server.requests import gather_images, match_sources, match_timestamps, read_rig
+from synpose_server.http.form import Image, SpooledImages
+from synpose_server.requests import match_sources, match_timestamps, read_rig
 from synpose_server.settings import MIB, Settings
 from synpose_server.sources import Source
 
-__all__ = ["ClipUpload", "check_length", "images_of", "start_of", "timestamp_of"]
+__all__ = ["ClipUpload", "check_length", "check_size", "images_of", "start_of", "timestamp_of"]
 
 
 class ClipUpload:
     """The upload of one `EstimateClip` call; close it when the estimate is done.
 
-    Videos are spooled, one unnamed temporary file a camera, so that no name from outside ever becomes a path.
+    Videos are spooled to an unnamed temporary file a camera, images to one for all, so that an upload costs little
+    memory and no name from outside ever becomes a path.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,7 +33,9 @@ class ClipUpload:
         self._size = 0
         self._files = ExitStack()
         self._videos: dict[str, SpooledTemporaryFile[bytes]] = {}
-        self._frame_sets: list[dict[str, bytes]] = []
+        self._image_file: BinaryIO | None = None
+        self._image_bytes = 0
+        self._images: dict[str, list[Image | None]] = {}
         self._rig: Rig | None = None
         self._timestamps: list[float | None] = []
         self.options = Options()
@@ -53,21 +57,23 @@ class ClipUpload:
 
     def sources(self) -> dict[str, Source]:
         """What was sent for each camera of the rig; raises `InvalidInput` where that is nothing."""
-        for video in self._videos.values():
+        sources: dict[str, Source] = {}
+        for camera, video in self._videos.items():
             video.seek(0)
-        videos = {camera: cast(BinaryIO, video) for camera, video in self._videos.items()}
-        return match_sources(self.rig, {**videos, **gather_images(self.rig, self._frame_sets)})
+            sources[camera] = cast(BinaryIO, video)
+        if self._image_file is not None:
+            self._image_file.flush()
+            sources = {camera: SpooledImages(self._image_file, i) for camera, i in self._images.items() if any(i)}
+        return match_sources(self.rig, sources)
 
     def timestamps(self) -> tuple[float, ...] | None:
         """Capture times of the frame sets in seconds, where they are given; raises `InvalidInput` where some are."""
-        return match_timestamps(self._timestamps, len(self._frame_sets))
+        return match_timestamps(self._timestamps, len(self._timestamps))
 
     async def take(self, request: pb.EstimateClipRequest) -> None:
         """Take in one message; raises `InvalidInput` or `LimitExceeded` where it cannot be used."""
         self._size += request.ByteSize()
-        if self._size > self._settings.max_body_bytes:
-            limit = self._settings.max_body_bytes / MIB
-            raise LimitExceeded(f"this upload is larger than the {limit:g} MiB that this server accepts")
+        check_size(self._size, self._settings)
         part = request.WhichOneof("part")
         if part == "start":
             await self._begin(request.start)
@@ -78,7 +84,7 @@ class ClipUpload:
         elif part == "chunk":
             await self._add_chunk(request.chunk, self._rig)
         else:
-            self._add_frame_set(request.frame_set)
+            await self._add_frame_set(request.frame_set, self._rig)
 
     async def _begin(self, start: pb.EstimateClipRequest.Start) -> None:
         if self._rig is not None:
@@ -86,25 +92,31 @@ class ClipUpload:
         self._rig, self.options = await start_of(start.calibration, start.options, self._settings)
 
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
-        if self._frame_sets:
+        if self._image_file is not None:
             raise InvalidInput("a request holds videos or images, not both", field="chunk")
-        if chunk.camera not in rig.names:
-            known = ", ".join(rig.names)
-            raise InvalidInput(
-                f"the calibration has no such camera; it has {known}", field="chunk", camera=chunk.camera
-            )
+        _check_calibrated(rig, chunk.camera, "chunk")
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
-            spool: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES)  # noqa: SIM115 - below
+            spool: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES)  # noqa: SIM115 - closed with the upload
             self._videos[chunk.camera] = self._files.enter_context(spool)
         await asyncio.to_thread(self._videos[chunk.camera].write, chunk.data)  # a disk must not hold up the loop
 
-    def _add_frame_set(self, frame_set: pb.FrameSet) -> None:
+    async def _add_frame_set(self, frame_set: pb.FrameSet, rig: Rig) -> None:
         if self._videos:
             raise InvalidInput("a request holds videos or images, not both", field="frame_set")
-        check_length(len(self._frame_sets) + 1, self._settings)
-        self._frame_sets.append(images_of(frame_set))
+        check_length(len(self._timestamps) + 1, self._settings)
+        images = images_of(frame_set)
+        places: dict[str, Image] = {}
+        for camera, data in images.items():
+            _check_calibrated(rig, camera, "frame_set")
+            places[camera] = Image(camera, self._image_bytes, len(data))
+            self._image_bytes += len(data)
+        if self._image_file is None:
+            self._image_file = self._files.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the upload
+        await asyncio.to_thread(self._image_file.writelines, images.values())
+        for camera in rig.names:
+            self._images.setdefault(camera, []).append(places.get(camera))
         self._timestamps.append(timestamp_of(frame_set))
 
 
@@ -118,6 +130,13 @@ async def start_of(calibration: pb.Calibration, options: pb.Options, settings: S
             field="calibration",
         )
     return rig, read_options
+
+
+def check_size(size: int, settings: Settings) -> None:
+    """Raise `LimitExceeded` for a request of more bytes than the server accepts."""
+    if size > settings.max_body_bytes:
+        limit = settings.max_body_bytes / MIB
+        raise LimitExceeded(f"this request is larger than the {limit:g} MiB that this server accepts")
 
 
 def check_length(length: int, settings: Settings) -> None:
@@ -139,3 +158,9 @@ def images_of(frame_set: pb.FrameSet) -> dict[str, bytes]:
 def timestamp_of(frame_set: pb.FrameSet) -> float | None:
     """The capture time in seconds, where one is given."""
     return frame_set.timestamp if frame_set.HasField("timestamp") else None
+
+
+def _check_calibrated(rig: Rig, camera: str, field: str) -> None:
+    if camera not in rig.names:
+        known = ", ".join(rig.names)
+        raise InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)
