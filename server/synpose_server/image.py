@@ -97,7 +97,7 @@ def _warp(
     if (high - low < 1).any():
         return np.full(shape, border, dtype=np.uint8)
     region = plane[low[1] : high[1], low[0] : high[0]]
-    shrink = int(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
+    shrink = int(np.sqrt(abs(np.linalg.det(transform[:, :2]))) + 1e-6)
     local = transform.copy()
     local[:, 2] -= low
     if shrink > 1:

@@ -1,0 +1,143 @@
+"""Readers: every codec and folder that is promised, and a clear error for what is none."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from synpose.errors import LimitExceeded, SynposeError, VideoError
+from synpose_server.decode import open_source
+
+LIMIT = 40_000_000
+
+
+def video(codec: str, container: str, frames: int = 12, size: tuple[int, int] = (96, 64)) -> bytes:
+    """A clip whose frames are grey levels 40, 50, 60, …"""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=Fraction(30000, 1001))
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for k in range(frames):
+            picture = np.full((size[1], size[0], 3), 40 + 10 * (k % 20), np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+def brightness(source: io.BytesIO | Path) -> list[float]:
+    reader = open_source("cam", source, LIMIT)
+    try:
+        identity = np.array(((1.0, 0, 0), (0, 1.0, 0)))
+        return [float(image.crop(identity, (96, 64)).mean()) for image in reader if image is not None]
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("codec", "container"),
+    [("libx264", "mp4"), ("libx264", "matroska"), ("libx265", "mp4"), ("libvpx-vp9", "webm"), ("mjpeg", "avi")],
+)
+def test_codecs(codec: str, container: str, tmp_path: Path) -> None:
+    """Every frame of H.264, HEVC, VP9 and MJPEG comes, in order, from memory and from a file."""
+    content = video(codec, container)
+    expected = [40 + 10 * k for k in range(12)]
+    assert brightness(io.BytesIO(content)) == pytest.approx(expected, abs=4)
+    (tmp_path / "clip").write_bytes(content)
+    assert brightness(tmp_path / "clip") == pytest.approx(expected, abs=4)
+
+
+def test_what_a_video_says_of_itself() -> None:
+    """Size, frame rate and number of frames are known before decoding."""
+    reader = open_source("cam", io.BytesIO(video("libx264", "mp4")), LIMIT)
+    assert reader.size == (96, 64)
+    assert reader.fps == pytest.approx(29.97, abs=0.01)
+    assert reader.count == 12
+    reader.close()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_numbered_images(suffix: str, tmp_path: Path) -> None:
+    """A folder's images come in the order of their numbers, 10 after 9."""
+    for k in range(12):
+        cv2.imwrite(str(tmp_path / f"frame{k}{suffix}"), np.full((64, 96, 3), 40 + 10 * k, np.uint8))
+    assert brightness(tmp_path) == pytest.approx([40 + 10 * k for k in range(12)], abs=2)
+
+
+def test_missing_images_stay_missing() -> None:
+    """None in a list of images is one missing image, in its place."""
+    jpeg = cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8))[1].tobytes()
+    images = list(open_source("cam", [None, jpeg, None], LIMIT))
+    assert [image is None for image in images] == [True, False, True]
+
+
+def test_truncated_video_gives_what_it_has() -> None:
+    """A stream cut in the middle gives its readable frames; a file cut before its index gives an error."""
+    cut = video("libx264", "matroska", frames=60)
+    reader = open_source("cam", io.BytesIO(cut[: len(cut) * 2 // 3]), LIMIT)
+    count = sum(image is not None for image in reader)
+    reader.close()
+    assert 0 < count < 60
+    with pytest.raises(VideoError, match="not a video"):
+        open_source("cam", io.BytesIO(video("libx264", "mp4")[:600]), LIMIT)
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n#EXT-X-ENDLIST\n"
+CONCAT = b"ffconcat version 1.0\nfile /etc/hostname\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello" * 500, PLAYLIST, CONCAT, b"\x00" * 4096, video("libx264", "mp4", 0)])
+def test_what_is_no_video(content: bytes) -> None:
+    """Anything else is a VideoError that names the camera, playlists that point elsewhere among them."""
+    with pytest.raises(VideoError) as caught:
+        open_source("cam7", io.BytesIO(content), LIMIT)
+    assert caught.value.camera == "cam7"
+
+
+def test_no_such_file_and_empty_folder(tmp_path: Path) -> None:
+    """A path that is not there and a folder without images say so."""
+    with pytest.raises(VideoError, match="no such file"):
+        open_source("cam", tmp_path / "nothing.mp4", LIMIT)
+    with pytest.raises(VideoError, match="no JPEG or PNG"):
+        open_source("cam", tmp_path, LIMIT)
+
+
+def giant_png() -> bytes:
+    """The header of a 20,000×20,000 PNG."""
+    return (
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (20000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00" + b"\x00" * 64
+    )
+
+
+def giant_jpeg() -> bytes:
+    """A small JPEG whose header claims 20,000×20,000 pixels."""
+    small = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    at = small.index(b"\xff\xc0")
+    return small[: at + 5] + (20000).to_bytes(2, "big") * 2 + small[at + 9 :]
+
+
+@pytest.mark.parametrize("content", [giant_png(), giant_jpeg()])
+def test_giant_images_are_refused_by_their_header(content: bytes) -> None:
+    """A 20,000×20,000 image is refused before a pixel is allocated."""
+    with pytest.raises(LimitExceeded, match="20000×20000"):
+        open_source("cam", [content], LIMIT)
+
+
+def test_giant_videos_are_refused() -> None:
+    """A video above the limit is refused, and FFmpeg never gets to allocate its frames."""
+    with pytest.raises(SynposeError) as caught:
+        open_source("cam", io.BytesIO(video("libx264", "mp4", size=(640, 480))), 100_000)
+    assert caught.value.camera == "cam"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0junk", b"\x89PNG\r\n\x1a\n" + b"\x00" * 64, b"GIF89a"])
+def test_broken_images(content: bytes) -> None:
+    """An image that is none is a VideoError, at the header or at the pixels."""
+    with pytest.raises(VideoError):
+        list(open_source("cam", [content], LIMIT))
