@@ -81,6 +81,7 @@ class _FakeEstimation(Estimation):
         self._cameras = rig.names
         self._timestamps = timestamps
         self._index = 0
+        self._closed = False
 
     def __next__(self) -> Frame:
         engine, index = self._engine, self._index
@@ -89,7 +90,7 @@ class _FakeEstimation(Estimation):
         if index == engine.fails_at:
             raise engine.failure
         frames = len(self._timestamps) if self._timestamps else engine.frames
-        if engine.closed.is_set() or index >= frames:
+        if self._closed or index >= frames:
             raise StopIteration
         self._index += 1
         joints = np.tile((float(index), 0.0, 1.0), (len(self.header.skeleton), 1))
@@ -100,6 +101,7 @@ class _FakeEstimation(Estimation):
         return Frame(index, time, (Person(0, 0.9, joints, sigma, self._cameras),), notices)
 
     def close(self) -> None:
+        self._closed = True
         self._engine.closed.set()
         self._engine.go.set()
 

@@ -275,8 +275,8 @@ BAD_JSON: dict[str, tuple[Any, int, str, str | None, str | None]] = {
     "calibration holds no camera": (frame_sets(calibration={}), 422, "calibration-error", "calibration", None),
     "options are null": (frame_sets({"cam01": B}, options=None), 422, "options-error", "options", None),
     "fps is a huge number": (
-        json.dumps(frame_sets({"cam01": B}, options={"fps": 1})).replace('"fps": 1', '"fps": 1e999').encode(),
-        422, "options-error", None, None,
+        b'{"options": {"fps": 1e999}}',
+        422, "invalid-input", "body", None,
     ),
     "no frame sets": (frame_sets(), 422, "invalid-input", "frame_sets", None),
     "frame set is null": (frame_sets() | {"frame_sets": [None]}, 422, "invalid-input", "frame_sets", None),
@@ -306,8 +306,6 @@ def test_bad_json_is_a_problem_that_names_field_and_camera(case: str, url: str, 
     body, status, kind, field, camera = BAD_JSON[case]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = httpx.post(f"{url}/v1/pose3d", content=content, headers={"content-type": "application/json"})
-    if field is None:
-        field = response.json().get("field")
     check_problem(response, status, kind, field, camera)
     assert not engine.received
 
@@ -511,5 +509,8 @@ def test_every_operation_is_documented(url: str) -> None:
                     schema = content["schema"]
                     if "$ref" in schema:
                         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-                    examples = [part for part in schema["properties"].values() if {"examples", "const"} & part.keys()]
-                    assert "example" in content or examples, (path, kind)
+                    parts = schema.get("properties", {}).values()
+                    assert "example" in content or any({"examples", "const"} & part.keys() for part in parts), (
+                        path,
+                        kind,
+                    )

@@ -1,0 +1,307 @@
+"""The Python client: `AsyncClient`, and `Client`, which is the same without `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
+from urllib.parse import urlsplit
+
+from synpose.calibration import read_calibration, write_calibration
+from synpose.errors import InvalidInput, ServerError, VideoError
+from synpose.image_sequence import align_images
+from synpose.options import Options
+from synpose.pose import Frame, PoseHeader, PoseSequence
+from synpose.rig import Rig
+from synpose.skeleton import Skeleton
+from synpose.transports.base import ServedModel, Transport, Upload
+
+__all__ = ["AsyncClient", "AsyncPoseStream", "Client", "PoseStream"]
+
+T = TypeVar("T")
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Videos: TypeAlias = Mapping[str, StrPath | bytes] | Sequence[StrPath]
+Calibration: TypeAlias = StrPath | Mapping[str, bytes] | Rig
+
+TIMEOUT = 600.0
+"""Seconds that a server may take for the next part of an answer; for the first one, sending the clip included."""
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_MOST_IMAGES = 1 << 20  # of a folder, by number; a server's own limit is lower
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `synpose.options.Options`, as keyword arguments."""
+
+    model: str
+    skeleton: str
+    max_people: int
+    units: Literal["m", "cm", "mm"] | None
+    fps: float | None
+
+
+class AsyncClient:
+    """A Synpose server, used from one event loop: `http(s)://host:port` or `grpc(s)://host:port`.
+
+    `videos` is a mapping of camera to file or bytes, or a sequence of files whose stems are the cameras' names; a
+    folder holds the numbered images of its camera. `calibration` is a file of any format that `read_calibration`
+    reads, or a rig. `timeout` is in seconds for each part of an answer. All methods raise the exceptions of
+    `synpose.errors`, the same that the engine raised on the server.
+    """
+
+    def __init__(self, url: str, *, timeout: float | None = TIMEOUT) -> None:
+        self._transport = _transport(url)
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def estimate(self, videos: Videos, calibration: Calibration, **options: Unpack[OptionFields]) -> PoseSequence:
+        """The people in the clip that the cameras' videos show."""
+        async with self.stream(videos, calibration, **options) as stream:
+            return PoseSequence(stream.header, tuple([frame async for frame in stream]))
+
+    async def estimate_frames(
+        self,
+        frame_sets: Sequence[Mapping[str, bytes]],
+        calibration: Calibration,
+        timestamps: Sequence[float] | None = None,
+        **options: Unpack[OptionFields],
+    ) -> PoseSequence:
+        """The people in frame sets of JPEG or PNG images by camera; a camera may be missing in a frame set.
+
+        `timestamps` are their capture times in seconds; without them they are a frame of `fps` (or 30) apart.
+        """
+        cameras = dict.fromkeys(camera for images in frame_sets for camera in images)
+        uploads = {camera: [images.get(camera) for images in frame_sets] for camera in cameras}
+        async with self._stream(uploads, calibration, timestamps, options) as stream:
+            return PoseSequence(stream.header, tuple([frame async for frame in stream]))
+
+    def stream(self, videos: Videos, calibration: Calibration, **options: Unpack[OptionFields]) -> AsyncPoseStream:
+        """As `estimate`, frame by frame: `async with client.stream(...) as stream: async for frame in stream: ...`.
+
+        Leaving the block early stops the estimate on the server.
+        """
+        return self._stream(_uploads(videos), calibration, None, options)
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """The models of the server."""
+        return await _within(self._timeout, self._transport.models())
+
+    async def skeletons(self) -> tuple[Skeleton, ...]:
+        """The skeletons that the server can answer in."""
+        return await _within(self._timeout, self._transport.skeletons())
+
+    async def ready(self) -> bool:
+        """Whether the server can answer estimates now; False when it cannot be reached or does not answer in 10 s."""
+        try:
+            return await _within(10.0, self._transport.ready())
+        except ServerError:
+            return False
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._transport.aclose()
+
+    def _stream(
+        self,
+        uploads: Mapping[str, Upload],
+        calibration: Calibration,
+        timestamps: Sequence[float] | None,
+        options: OptionFields,
+    ) -> AsyncPoseStream:
+        checked = Options.from_mapping(options)
+        if not isinstance(calibration, Rig):
+            calibration = read_calibration(calibration, units=checked.units)
+            checked = Options.from_mapping({**options, "units": None})  # what is sent is in metres
+        files = {"calibration.json": write_calibration(calibration).encode()}
+        parts = self._transport.estimate(files, uploads, checked, timestamps)
+        return AsyncPoseStream(parts, self._timeout)
+
+
+class AsyncPoseStream:
+    """An answer under way: in its `async with` block it has a `header` and yields frames as they are computed."""
+
+    header: PoseHeader
+
+    def __init__(self, parts: AsyncGenerator[PoseHeader | Frame, None], timeout: float | None) -> None:
+        self._parts = parts
+        self._timeout = timeout
+        self._turn = asyncio.Lock()  # a generator can be closed only while it does not run
+
+    async def __aenter__(self) -> Self:
+        header = await self._next()
+        if not isinstance(header, PoseHeader):
+            raise ServerError("the server's answer is empty")
+        self.header = header
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._turn:
+            await self._parts.aclose()
+
+    def __aiter__(self) -> AsyncIterator[Frame]:
+        return self
+
+    async def __anext__(self) -> Frame:
+        frame = await self._next()
+        if frame is None:
+            raise StopAsyncIteration
+        return cast(Frame, frame)
+
+    async def _next(self) -> PoseHeader | Frame | None:
+        async with self._turn:
+            return await _within(self._timeout, anext(self._parts, None))
+
+
+class Client:
+    """`AsyncClient` without `await`: the same methods, run on an event loop in a thread of its own.
+
+    Usable from several threads. Close it, or use it in a `with` block.
+    """
+
+    def __init__(self, url: str, *, timeout: float | None = TIMEOUT) -> None:
+        self._client = AsyncClient(url, timeout=timeout)
+        self._loop = asyncio.new_event_loop()
+        # a daemon: a program that forgets to close its client can still end
+        self._thread = threading.Thread(target=self._loop.run_forever, name="synpose-client", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def estimate(self, videos: Videos, calibration: Calibration, **options: Unpack[OptionFields]) -> PoseSequence:
+        """As `AsyncClient.estimate`."""
+        return self._run(self._client.estimate(videos, calibration, **options))
+
+    def estimate_frames(
+        self,
+        frame_sets: Sequence[Mapping[str, bytes]],
+        calibration: Calibration,
+        timestamps: Sequence[float] | None = None,
+        **options: Unpack[OptionFields],
+    ) -> PoseSequence:
+        """As `AsyncClient.estimate_frames`."""
+        return self._run(self._client.estimate_frames(frame_sets, calibration, timestamps, **options))
+
+    @contextmanager
+    def stream(self, videos: Videos, calibration: Calibration, **options: Unpack[OptionFields]) -> Iterator[PoseStream]:
+        """As `AsyncClient.stream`: `with client.stream(...) as stream: for frame in stream: ...`."""
+        stream = self._client.stream(videos, calibration, **options)
+        try:
+            yield PoseStream(self._run(stream.__aenter__()).header, self._frames(stream))
+        finally:
+            self._run(stream.__aexit__(None, None, None))
+
+    def models(self) -> tuple[ServedModel, ...]:
+        """As `AsyncClient.models`."""
+        return self._run(self._client.models())
+
+    def skeletons(self) -> tuple[Skeleton, ...]:
+        """As `AsyncClient.skeletons`."""
+        return self._run(self._client.skeletons())
+
+    def ready(self) -> bool:
+        """As `AsyncClient.ready`."""
+        return self._run(self._client.ready())
+
+    def close(self) -> None:
+        """Close the connection and end the thread; does nothing the second time."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _frames(self, stream: AsyncPoseStream) -> Iterator[Frame]:
+        while (frame := self._run(stream._next())) is not None:
+            yield cast(Frame, frame)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # does nothing unless Ctrl-C ended the wait
+
+
+class PoseStream(Iterator[Frame]):
+    """An answer under way: its `header`, and its frames as they are computed."""
+
+    def __init__(self, header: PoseHeader, frames: Iterator[Frame]) -> None:
+        self.header = header
+        self._frames = frames
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+
+def _transport(url: str) -> Transport:
+    """The transport of the URL's scheme; raises `InvalidInput` for an address that is none."""
+    scheme = urlsplit(url).scheme
+    # each wire's library is imported only where it is used
+    if scheme in ("http", "https"):
+        from synpose.transports.http import HttpTransport
+
+        return HttpTransport(url)
+    if scheme in ("grpc", "grpcs"):
+        from synpose.transports.grpc import GrpcTransport
+
+        return GrpcTransport(url)
+    raise InvalidInput(f"a server's address begins with http, https, grpc or grpcs, not {url!r}", field="url")
+
+
+async def _within(timeout: float | None, step: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with asyncio.timeout(timeout):
+            return await step
+    except TimeoutError:
+        raise ServerError(
+            f"the server gave no answer within {timeout:g} s; it may be busy, or the client's timeout too short"
+        ) from None
+
+
+def _uploads(videos: Videos) -> dict[str, Upload]:
+    """What is sent for each camera; raises `InvalidInput` or `VideoError`, naming the camera."""
+    named: list[tuple[str, StrPath | bytes]]
+    if isinstance(videos, Mapping):
+        named = list(videos.items())
+    else:
+        paths = [Path(video) for video in videos]
+        named = [(path.name if path.is_dir() else path.stem, path) for path in paths]
+    uploads: dict[str, Upload] = {}
+    folders: dict[str, list[tuple[str, Path]]] = {}
+    for camera, video in named:
+        if camera in uploads or camera in folders:
+            raise InvalidInput("two videos have this name", field="video", camera=camera)
+        if isinstance(video, bytes):
+            uploads[camera] = video
+        elif (path := Path(video)).is_dir():
+            images = sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
+            folders[camera] = [(image.stem, image) for image in images]
+        elif path.is_file():
+            uploads[camera] = path
+        else:
+            raise VideoError(f"there is no file {path}", field="video", camera=camera)
+    if uploads and folders:
+        raise InvalidInput("send videos or folders of images, not both", field="video", camera=next(iter(folders)))
+    return uploads or dict(align_images(folders, most=_MOST_IMAGES))

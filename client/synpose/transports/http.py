@@ -1,0 +1,203 @@
+"""The HTTP wire: every estimate is one `POST /v1/pose3d`, sent as multipart and answered as NDJSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
+from synpose.formats import json as pose_json
+from synpose.options import Options
+from synpose.pose import Frame, PoseHeader
+from synpose.skeleton import Skeleton
+from synpose.transports.base import ServedModel, Upload
+
+__all__ = ["HttpTransport"]
+
+_CHUNK_BYTES = 1 << 20
+_CONNECT_SECONDS = 10.0
+_FPS = 30.0  # that of images where no option says otherwise
+
+
+class HttpTransport:
+    """A `Transport` to `http://host:port` or `https://host:port`, with or without a path before `/v1`."""
+
+    def __init__(self, url: str) -> None:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise InvalidInput(f"the address of a server looks like http://127.0.0.1:8000, not {url!r}", field="url")
+        self.url = url.rstrip("/")
+        # How long to wait for an answer is for the caller to say: it depends on the clip.
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS))
+
+    async def estimate(
+        self,
+        calibration_files: Mapping[str, bytes],
+        uploads: Mapping[str, Upload],
+        options: Options,
+        timestamps: Sequence[float] | None = None,
+    ) -> AsyncGenerator[PoseHeader | Frame, None]:
+        """As `Transport.estimate`."""
+        boundary = secrets.token_hex(16)
+        with self._errors():
+            async with self._http.stream(
+                "POST",
+                f"{self.url}/v1/pose3d",
+                content=_multipart(boundary, calibration_files, uploads, options, timestamps),
+                headers={
+                    "content-type": f"multipart/form-data; boundary={boundary}",
+                    "accept": "application/x-ndjson",
+                },
+            ) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise self._refusal(response)
+                skeleton: Skeleton | None = None
+                async for line in _lines(response):
+                    part = _part(line, skeleton)
+                    if isinstance(part, PoseHeader):
+                        skeleton = part.skeleton
+                    yield part
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """As `Transport.models`."""
+        records = (await self._get("/v1/models"))["models"]
+        return tuple(ServedModel(**{**record, "skeletons": tuple(record["skeletons"])}) for record in records)
+
+    async def skeletons(self) -> tuple[Skeleton, ...]:
+        """As `Transport.skeletons`."""
+        records = (await self._get("/v1/skeletons"))["skeletons"]
+        return tuple(Skeleton(r["name"], tuple(r["joints"]), tuple(r["parents"])) for r in records)
+
+    async def ready(self) -> bool:
+        """As `Transport.ready`."""
+        try:
+            await self._get("/readyz")
+        except SynposeError:
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        """As `Transport.aclose`."""
+        await self._http.aclose()
+
+    async def _get(self, path: str) -> Any:
+        with self._errors():
+            response = await self._http.get(self.url + path)
+            if response.is_error:
+                raise self._refusal(response)
+            return response.json()
+
+    def _refusal(self, response: httpx.Response) -> SynposeError:
+        if response.headers.get("content-type", "").startswith("application/problem+json"):
+            return from_problem(response.json())
+        return ServerError(
+            f"{self.url} answered {response.status_code} {response.reason_phrase}; is it the HTTP port of a Synpose"
+            " server?"
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+            raise ServerError(
+                f"no server at {self.url}: check that `synpose serve` runs there and that this is its HTTP port"
+                f" ({error or type(error).__name__})"
+            ) from error
+        except httpx.HTTPError as error:
+            raise ServerError(f"{self.url} broke off; its log may say why ({error or type(error).__name__})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"{self.url} answered something else than a Synpose server does") from error
+
+
+async def _multipart(
+    boundary: str,
+    calibration_files: Mapping[str, bytes],
+    uploads: Mapping[str, Upload],
+    options: Options,
+    timestamps: Sequence[float] | None,
+) -> AsyncIterator[bytes]:
+    """The body of the request, files read chunk by chunk as they are sent."""
+
+    def head(field: str, filename: str | None = None) -> bytes:
+        name = f'; filename="{_quoted(filename)}"' if filename is not None else ""
+        return f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(field)}"{name}\r\n\r\n'.encode()
+
+    for name, content in calibration_files.items():
+        yield head("calibration", name) + content + b"\r\n"
+    given = {key: value for key, value in asdict(options).items() if value is not None}
+    yield head("options") + json.dumps(given).encode() + b"\r\n"
+    if (times := timestamps or _times_of_empty_ends(uploads, options)) is not None:
+        yield head("timestamps") + json.dumps(list(times)).encode() + b"\r\n"
+    for camera, upload in uploads.items():
+        if isinstance(upload, Path | bytes):
+            yield head("video", f"{camera}.video")
+            async for chunk in _chunks(camera, upload):
+                yield chunk
+            yield b"\r\n"
+            continue
+        for index, image in enumerate(upload):
+            if image is not None:
+                yield head("frame", f"{camera}/{index}.image")
+                async for chunk in _chunks(camera, image):
+                    yield chunk
+                yield b"\r\n"
+    yield f"--{boundary}--\r\n".encode()
+
+
+def _times_of_empty_ends(uploads: Mapping[str, Upload], options: Options) -> list[float] | None:
+    """The times that the server would give, if the first or last frame set has no image: the numbers of the images
+    would not show such a frame set."""
+    images = [upload for upload in uploads.values() if not isinstance(upload, Path | bytes) and upload]
+    if images and any(all(upload[end] is None for upload in images) for end in (0, -1)):
+        return [index / (options.fps or _FPS) for index in range(len(images[0]))]
+    return None
+
+
+async def _chunks(camera: str, upload: Path | bytes) -> AsyncIterator[bytes]:
+    if isinstance(upload, bytes):
+        for start in range(0, len(upload), _CHUNK_BYTES):
+            yield upload[start : start + _CHUNK_BYTES]
+        return
+    try:
+        with upload.open("rb") as file:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise VideoError(f"cannot read {upload}: {error.strerror}", field="video", camera=camera) from None
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Lines of the answer; httpx's own would also break at characters that JSON strings may hold."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
+
+
+def _part(line: bytes, skeleton: Skeleton | None) -> PoseHeader | Frame:
+    """The header, when the skeleton is not known yet, or a frame; raises the error that the line holds."""
+    record = json.loads(line)
+    if "error" in record:
+        raise from_problem(record["error"])
+    try:
+        return pose_json.frame_of(record, skeleton) if skeleton else pose_json.header_of(record)
+    except InvalidInput as error:
+        raise ValueError(error) from error
+
+
+def _quoted(name: str) -> str:
+    """A name within the quotes of a header, as browsers write it (WHATWG HTML, multipart/form-data)."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
