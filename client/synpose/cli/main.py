@@ -35,7 +35,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="synpose", description=sys.modules["synpose"].__doc__, allow_abbrev=False)
+    parser = _Parser(
+        prog="synpose",
+        description="Synchronized multi-camera video of people in, 3D keypoints out.",
+        epilog=f"example:\n  {estimate.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"synpose {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
