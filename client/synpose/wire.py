@@ -15,6 +15,7 @@ from synpose.skeleton import Skeleton
 from synpose.v1 import pose_pb2 as pb
 
 __all__ = [
+    "ACCEPTED_HEADER",
     "MAX_CHUNK_BYTES",
     "MAX_MESSAGE_BYTES",
     "PROBLEM_TRAILER",
@@ -34,6 +35,8 @@ MAX_CHUNK_BYTES = 1024 * 1024
 """Most bytes of a file in one message of `EstimateClip`: larger messages hold up the others on the event loop."""
 MAX_MESSAGE_BYTES = 32 * MAX_CHUNK_BYTES
 """Largest message: a frame set of 16 cameras in JPEG, or several of fewer; clips go up by `EstimateClip`."""
+ACCEPTED_HEADER = "synpose-start"
+"""Initial metadata of `EstimateClip` that says that `start` was accepted and that the upload may follow."""
 PROBLEM_TRAILER = "synpose-problem-bin"
 """Trailing metadata that holds the problem+json document of an error."""
 
@@ -52,10 +55,8 @@ def calibration_to_message(files: Mapping[str, bytes]) -> pb.Calibration:
 
 
 def calibration_from_message(message: pb.Calibration) -> dict[str, bytes]:
-    """The files by name; raises `InvalidInput` when there is none or a name is doubled."""
+    """The files by name; raises `InvalidInput` when a name is doubled."""
     files = {file.name: file.content for file in message.files}
-    if not files:
-        raise InvalidInput("a calibration file is needed", field="calibration")
     if len(files) < len(message.files):
         raise InvalidInput("two calibration files have the same name", field="calibration")
     return files

@@ -58,12 +58,10 @@ def test_calibration_files_survive() -> None:
 
 
 def test_calibration_needs_distinct_files() -> None:
-    """No file, or two of one name, is an error that names the field."""
-    twice = pb.Calibration(files=[pb.Calibration.File(name="a.toml")] * 2)
-    for message in (pb.Calibration(), twice):
-        with pytest.raises(InvalidInput) as caught:
-            calibration_from_message(message)
-        assert caught.value.field == "calibration"
+    """Two files of one name are an error that names the field."""
+    with pytest.raises(InvalidInput) as caught:
+        calibration_from_message(pb.Calibration(files=[pb.Calibration.File(name="a.toml")] * 2))
+    assert caught.value.field == "calibration"
 
 
 @pytest.mark.parametrize("name", SKELETONS)

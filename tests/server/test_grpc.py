@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.server.fake_engine import FakeEngine, Received
 
 from synpose.calibration import write_calibration
 from synpose.errors import (
@@ -28,7 +29,7 @@ from synpose.errors import (
     from_problem,
 )
 from synpose.options import Options
-from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
+from synpose.pose import Frame, ModelInfo, Notice, PoseHeader
 from synpose.rig import Camera, Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose.transports.grpc import GrpcTransport
@@ -39,14 +40,11 @@ from synpose.wire import (
     MAX_MESSAGE_BYTES,
     PROBLEM_TRAILER,
     calibration_to_message,
-    frame_to_message,
     header_to_message,
 )
 from synpose_server.bridge import Bridge
-from synpose_server.engine import Engine, Estimation, ServedModel
 from synpose_server.grpc import GrpcServer
 from synpose_server.settings import Settings
-from synpose_server.sources import Source
 
 pytestmark = pytest.mark.anyio
 
@@ -60,62 +58,8 @@ FILES = {"rig.json": write_calibration(RIG).encode()}
 CALIBRATION = calibration_to_message(FILES)
 
 
-def answer(length: int) -> list[Frame]:
-    joints = np.arange(51, dtype=float).reshape(17, 3) / 7
-    joints[3] = np.nan
-    sigma = np.full(17, 0.01)
-    sigma[3] = np.nan
-    person = Person(4, 0.9, joints, sigma, RIG.names)
-    notices = (Notice("unequal-lengths", "cam02 is shorter", "cam02"),)
-    return [Frame(t, t / 30, (person,), notices if t == 0 else ()) for t in range(length)]
-
-
-class FakeEstimation(Estimation):
-    """Gives its frames, waiting for `go` before each after the first; `closed` tells that it was closed."""
-
-    def __init__(self, engine: FakeEngine, options: Options) -> None:
-        self.header = PoseHeader(ModelInfo("fake", "1"), get_skeleton(options.skeleton), 30.0)
-        self._engine = engine
-        self._frames = iter(engine.frames)
-        self._begun = False
-
-    def __next__(self) -> Frame:
-        while self._begun and not self._engine.go.wait(0.01):
-            if self._engine.closed.is_set():
-                raise StopIteration
-        self._begun = True
-        item = next(self._frames)
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def close(self) -> None:
-        self._engine.closed.set()
-
-
-class FakeEngine(Engine):
-    """An engine that keeps what it was asked and answers `frames`; an exception among them is raised in its turn."""
-
-    def __init__(self, settings: Settings | None = None, frames: Sequence[Frame | Exception] | None = None) -> None:
-        super().__init__(settings or Settings(grpc_port=0))
-        self.frames = answer(3) if frames is None else frames
-        self.refuses: Exception | None = None
-        self.go, self.closed = threading.Event(), threading.Event()
-        self.go.set()
-        self.asked: list[tuple[Rig, dict[str, Any], Options, Sequence[float] | None]] = []
-
-    @property
-    def models(self) -> tuple[ServedModel, ...]:
-        return (ServedModel("fake", "1", "answers the same always", ("coco17",), True),)
-
-    def estimate(
-        self, rig: Rig, sources: Mapping[str, Source], options: Options, timestamps: Sequence[float] | None = None
-    ) -> Estimation:
-        if self.refuses:
-            raise self.refuses
-        contents = {name: s.read() if hasattr(s, "read") else s for name, s in sources.items()}
-        self.asked.append((rig, contents, options, timestamps))
-        return FakeEstimation(self, options)
+def fake(**limits: Any) -> FakeEngine:
+    return FakeEngine(Settings.model_validate({"grpc_port": 0, **limits}))
 
 
 class Door:
@@ -153,13 +97,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
-    async with Door(FakeEngine()) as door:
+    async with Door(fake()) as door:
         yield door
 
 
 def start(**options: Any) -> pb.EstimateClipRequest:
+    return clip_start(CALIBRATION, **options)
+
+
+def clip_start(calibration: pb.Calibration, **options: Any) -> pb.EstimateClipRequest:
     return pb.EstimateClipRequest(
-        start=pb.EstimateClipRequest.Start(calibration=CALIBRATION, options=pb.Options(**options))
+        start=pb.EstimateClipRequest.Start(calibration=calibration, options=pb.Options(**options))
     )
 
 
@@ -189,13 +137,12 @@ async def test_frame_sets_are_answered_at_once(door: Door) -> None:
     sets = [frame_set(0.5, cam01=b"a0", cam02=b"b0"), frame_set(0.75, cam02=b"b1")]
     request = pb.EstimatePose3DRequest(calibration=CALIBRATION, options=pb.Options(max_people=2), frame_sets=sets)
     response = await door.stub.EstimatePose3D(request)
-    rig, sources, options, timestamps = door.engine.asked[0]
-    assert rig.names == RIG.names
-    assert sources == {"cam01": [b"a0", None], "cam02": [b"b0", b"b1"]}
-    assert options == Options(max_people=2)
-    assert timestamps == [0.5, 0.75]
-    assert response.header == header_to_message(PoseHeader(ModelInfo("fake", "1"), get_skeleton("coco17"), 30.0))
-    assert list(response.frames) == [frame_to_message(frame) for frame in answer(3)]
+    images: dict[str, Any] = {"cam01": [b"a0", None], "cam02": [b"b0", b"b1"]}
+    assert door.engine.received == [Received(RIG.names, images, Options(max_people=2), (0.5, 0.75))]
+    assert response.header == header_to_message(PoseHeader(ModelInfo("fake", "7"), get_skeleton("coco17"), 30.0))
+    assert [frame.timestamp for frame in response.frames] == [0.5, 0.75]
+    position = response.frames[1].people[0].joints[0].position
+    assert (position.x, position.y, position.z) == (1, 0, 1)
     assert await is_set(door.engine.closed)
 
 
@@ -205,22 +152,21 @@ async def test_clip_streams_frames_after_the_upload(door: Door) -> None:
     parts = [large[:MAX_CHUNK_BYTES], large[MAX_CHUNK_BYTES:]]
     requests = [start(), chunk("cam02", parts[0]), chunk("cam01", b"one"), chunk("cam02", parts[1])]
     responses = await door.clip(requests)
-    assert door.engine.asked[0][1] == {"cam01": b"one", "cam02": large}
-    assert door.engine.asked[0][3] is None
+    assert door.engine.received == [Received(RIG.names, {"cam01": b"one", "cam02": large}, Options(), None)]
     assert responses[0].HasField("header")
-    assert [r.frame for r in responses[1:]] == [frame_to_message(frame) for frame in answer(3)]
+    assert [r.frame.index for r in responses[1:]] == [0, 1, 2]
 
 
 async def test_clip_of_images(door: Door) -> None:
     """EstimateClip takes frame sets in the place of videos."""
     sets = [frame_set(cam01=b"a0"), frame_set(cam01=b"a1", cam02=b"b1")]
     await door.clip([start(), *(pb.EstimateClipRequest(frame_set=s) for s in sets)])
-    assert door.engine.asked[0][1] == {"cam01": [b"a0", b"a1"], "cam02": [None, b"b1"]}
+    assert door.engine.received[0].sources == {"cam01": [b"a0", b"a1"], "cam02": [None, b"b1"]}
 
 
 async def test_frames_arrive_as_they_are_computed(door: Door) -> None:
     """The header and the first frame arrive while the engine still works on the second."""
-    door.engine.go.clear()
+    door.engine.holds_at = 1
     call = door.stub.EstimateClip(iter([start(), chunk("cam01", b"1"), chunk("cam02", b"2")]))
     responses = aiter(call)
     assert (await anext(responses)).HasField("header")
@@ -232,7 +178,7 @@ async def test_frames_arrive_as_they_are_computed(door: Door) -> None:
 async def test_models_and_skeletons(door: Door) -> None:
     """What the server can do is told."""
     models = (await door.stub.ListModels(pb.ListModelsRequest())).models
-    assert [(m.name, m.is_default, list(m.skeletons)) for m in models] == [("fake", True, ["coco17"])]
+    assert [(m.name, m.is_default, list(m.skeletons)) for m in models] == [("fake", True, ["coco17", "h36m17"])]
     skeletons = (await door.stub.ListSkeletons(pb.ListSkeletonsRequest())).skeletons
     assert [s.name for s in skeletons] == list(SKELETONS)
 
@@ -267,9 +213,9 @@ async def test_models_and_skeletons(door: Door) -> None:
         ([start(), chunk("cam01", bytes(MAX_CHUNK_BYTES + 1))], LimitExceeded, "1 MiB", "chunk", "cam01"),
         ([start(skeleton="stick")], NotFound, "there are coco17", "options.skeleton", None),
         ([start(max_people=9)], InvalidInput, "1 to 8", "options.max_people", None),
-        ([pb.EstimateClipRequest(start={})], InvalidInput, "calibration file", "calibration", None),
+        ([clip_start(pb.Calibration())], InvalidInput, "no calibration", "calibration", None),
         (
-            [pb.EstimateClipRequest(start={"calibration": calibration_to_message({"a": b"?"})})],
+            [clip_start(calibration_to_message({"a": b"?"}))],
             CalibrationError,
             "",
             None,
@@ -296,14 +242,17 @@ async def test_clip_that_cannot_be_used(
     assert says in error.message
     if kind is not CalibrationError:  # whose field is the calibration reader's to choose
         assert (error.field, error.camera) == (field, camera)
-    assert not door.engine.asked
+    assert not door.engine.received
 
 
 @pytest.mark.parametrize(
     ("sets", "says"),
     [
         ([], "nothing was sent"),
-        ([frame_set(1.0, cam01=b"1", cam02=b"2"), frame_set(cam01=b"1", cam02=b"2")], "every frame set a timestamp"),
+        (
+            [frame_set(1.0, cam01=b"1", cam02=b"2"), frame_set(cam01=b"1", cam02=b"2")],
+            "give all frame sets a timestamp",
+        ),
         ([frame_set(cam01=b"1", cam07=b"2")], "no such camera"),
         ([pb.FrameSet(images=[pb.Image(camera="cam01", data=b"1")] * 2)], "two images"),
         ([frame_set(cam01=b"1")], "nothing was sent for this camera"),
@@ -315,20 +264,23 @@ async def test_frame_sets_that_cannot_be_used(door: Door, sets: list[pb.FrameSet
         await door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=sets))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert says in problem(caught.value).message
-    assert not door.engine.asked
+    assert not door.engine.received
 
 
 async def test_limits_of_the_settings() -> None:
     """An upload, a clip or a rig that is larger than the settings allow is RESOURCE_EXHAUSTED."""
-    limits = {"max_body_bytes": 3_000_000, "max_frames": 2, "max_cameras": 2}
-    async with Door(FakeEngine(Settings(grpc_port=0, **limits))) as door:  # type: ignore[arg-type]
+    async with Door(fake(max_body_bytes=3_000_000, max_frames=2, max_cameras=2)) as door:
         three = [*RIG, Camera("cam03", (64, 48), RIG.cameras[0].K, np.eye(3), [0, 1, 4])]
         wide = calibration_to_message({"rig.json": write_calibration(Rig(tuple(three))).encode()})
         sets = [frame_set(cam01=b"1", cam02=b"2")] * 3
-        calls = {
+        large = [frame_set(cam01=bytes(3_000_000), cam02=b"2")]
+        calls: dict[str, Awaitable[Any]] = {
+            "request is larger": door.stub.EstimatePose3D(
+                pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=large)
+            ),
             "2.86102 MiB": door.clip([start(), *[chunk("cam01", bytes(MAX_CHUNK_BYTES))] * 3]),
             "2 frame sets": door.clip([start(), *(pb.EstimateClipRequest(frame_set=s) for s in sets)]),
-            "3 cameras": door.clip([pb.EstimateClipRequest(start={"calibration": wide})]),
+            "3 cameras": door.clip([clip_start(wide)]),
             "at most": door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=sets)),
         }
         for says, call in calls.items():
@@ -336,7 +288,17 @@ async def test_limits_of_the_settings() -> None:
                 await call
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert says in problem(caught.value).message
-        assert not door.engine.asked
+        assert not door.engine.received
+
+
+async def test_error_with_a_name_of_any_length(door: Door) -> None:
+    """A camera's name that would not fit into a trailer is cut, and the error arrives."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await door.clip([start(), chunk("𝄞" * 100_000, b"1")])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = problem(caught.value)
+    assert "no such camera" in error.message
+    assert error.camera == "𝄞" * 299 + "…"
 
 
 async def test_message_that_is_too_large(door: Door) -> None:
@@ -351,35 +313,35 @@ async def test_message_that_is_too_large(door: Door) -> None:
 
 
 CLIP = [start(), chunk("cam01", b"1"), chunk("cam02", b"2")]
+BROKEN = [start(), chunk("cam01", b"1"), chunk("cam02", b"broken")]
 
 
 async def test_error_of_the_engine(door: Door) -> None:
     """An error at the start of an estimate keeps its kind, field and camera."""
-    door.engine.refuses = VideoError("this is no video", field="video", camera="cam02")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await door.clip(CLIP)
+        await door.clip(BROKEN)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details() == "camera 'cam02': this is no video"
     error = problem(caught.value)
     assert (type(error), error.field, error.camera) == (VideoError, "video", "cam02")
 
 
-async def test_error_between_frames() -> None:
+async def test_error_between_frames(door: Door) -> None:
     """An error on the way comes after the frames before it."""
-    async with Door(FakeEngine(frames=[*answer(2), Overloaded("busy")])) as door:
-        responses = aiter(door.stub.EstimateClip(iter(CLIP)))
-        first = [await anext(responses) for _ in range(3)]
-        assert [r.frame.index for r in first[1:]] == [0, 1]
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await anext(responses)
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert isinstance(problem(caught.value), Overloaded)
-        assert await is_set(door.engine.closed)
+    door.engine.fails_at, door.engine.failure = 2, Overloaded("busy")
+    responses = aiter(door.stub.EstimateClip(iter(CLIP)))
+    first = [await anext(responses) for _ in range(3)]
+    assert [r.frame.index for r in first[1:]] == [0, 1]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await anext(responses)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert isinstance(problem(caught.value), Overloaded)
+    assert await is_set(door.engine.closed)
 
 
 async def test_unexpected_error_tells_nothing_but_is_logged(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of the server is INTERNAL without its text, and its traceback is in the log."""
-    door.engine.refuses = KeyError("secret")
+    door.engine.fails_at, door.engine.failure = 0, KeyError("secret")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await door.clip(CLIP)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
@@ -393,7 +355,7 @@ async def test_unexpected_error_tells_nothing_but_is_logged(door: Door, caplog: 
 
 async def test_cancelled_call_closes_the_estimate(door: Door) -> None:
     """The engine stops working for a caller who cancels."""
-    door.engine.go.clear()
+    door.engine.holds_at = 1
     call = door.stub.EstimateClip(iter(CLIP))
     await anext(aiter(call))
     call.cancel()
@@ -402,7 +364,7 @@ async def test_cancelled_call_closes_the_estimate(door: Door) -> None:
 
 async def test_deadline_closes_the_estimate(door: Door) -> None:
     """The engine stops working for a call whose deadline has passed."""
-    door.engine.go.clear()
+    door.engine.holds_at = 1
     request = pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=[frame_set(cam01=b"1", cam02=b"2")])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await door.stub.EstimatePose3D(request, timeout=0.5)
@@ -417,7 +379,7 @@ async def test_caller_that_goes_away_while_uploading(door: Door) -> None:
     await call.write(chunk("cam01", bytes(1000)))
     call.cancel()
     assert len(await door.clip(CLIP)) == 4
-    assert len(door.engine.asked) == 1
+    assert len(door.engine.received) == 1
 
 
 # health and reflection
@@ -442,11 +404,9 @@ async def test_health(door: Door) -> None:
 
 async def test_not_serving_without_models() -> None:
     """An engine that has no model is not ready."""
-
-    class Empty(FakeEngine):
-        models = ()
-
-    async with Door(Empty()) as door:
+    engine = fake()
+    engine.loaded = False
+    async with Door(engine) as door:
         assert await health_of(door, "") == health_pb2.HealthCheckResponse.NOT_SERVING
         assert not await door.transport.ready()
 
@@ -461,7 +421,7 @@ async def test_reflection_lists_the_services(door: Door) -> None:
 
 async def test_taken_port(door: Door) -> None:
     """A second server on the same port is an error, never a silent half of the calls."""
-    second = GrpcServer(Bridge(FakeEngine(Settings(grpc_port=door.port))))
+    second = GrpcServer(Bridge(fake(grpc_port=door.port)))
     with pytest.raises(OSError, match=str(door.port)):
         await second.start()
     await second.stop(0)
@@ -469,7 +429,7 @@ async def test_taken_port(door: Door) -> None:
 
 async def test_running_calls_finish_when_the_server_stops(door: Door) -> None:
     """A call under way gets its whole answer within the grace; a new one is refused."""
-    door.engine.go.clear()
+    door.engine.holds_at = 1
     responses = aiter(door.stub.EstimateClip(iter(CLIP)))
     await anext(responses)
     stopping = asyncio.create_task(door.server.stop(10))
@@ -488,20 +448,17 @@ async def test_transport_round_trip(door: Door, tmp_path: Any) -> None:
     """The transport sends files in chunks and gives the engine's header and frames back."""
     video = tmp_path / "a.mp4"
     video.write_bytes(bytes(range(256)) * 10_000)
-    items = [
-        item
-        async for item in door.transport.estimate(
-            FILES, {"cam01": video, "cam02": b"two"}, Options(fps=25.0), [0.0, 0.1]
-        )
-    ]
-    _, sources, options, timestamps = door.engine.asked[0]
-    assert sources == {"cam01": video.read_bytes(), "cam02": b"two"}
-    assert (options, timestamps) == (Options(fps=25.0), [0.0, 0.1])
-    assert items[0] == PoseHeader(ModelInfo("fake", "1"), get_skeleton("coco17"), 30.0)
-    for got, meant in zip(items[1:], answer(3), strict=True):
-        assert isinstance(got, Frame)
-        assert (got.index, got.timestamp, got.notices) == (meant.index, meant.timestamp, meant.notices)
-        np.testing.assert_array_equal(got.people[0].joints, meant.people[0].joints)
+    uploads = {"cam01": video, "cam02": b"two"}
+    items = [item async for item in door.transport.estimate(FILES, uploads, Options(fps=25.0))]
+    contents: dict[str, Any] = {"cam01": video.read_bytes(), "cam02": b"two"}
+    assert door.engine.received == [Received(RIG.names, contents, Options(fps=25.0), None)]
+    assert items[0] == PoseHeader(ModelInfo("fake", "7"), get_skeleton("coco17"), 25.0)
+    for index, frame in enumerate(items[1:]):
+        assert isinstance(frame, Frame)
+        assert (frame.index, frame.timestamp) == (index, index / 25)
+        np.testing.assert_array_equal(frame.people[0].joints, [[index, 0, 1]] * 16 + [[np.nan] * 3])
+    assert isinstance(items[2], Frame)
+    assert items[2].notices == (Notice("view-missing", "no image", "cam02"),)
 
 
 async def test_transport_sends_images(door: Door, tmp_path: Any) -> None:
@@ -509,9 +466,15 @@ async def test_transport_sends_images(door: Door, tmp_path: Any) -> None:
     (tmp_path / "0.jpg").write_bytes(b"a0")
     images = {"cam01": [tmp_path / "0.jpg", b"a1"], "cam02": [None, b"b1"]}
     items = [item async for item in door.transport.estimate(FILES, images, Options(), [5.0, 6.0])]
-    assert len(items) == 4
-    assert door.engine.asked[0][1] == {"cam01": [b"a0", b"a1"], "cam02": [None, b"b1"]}
-    assert door.engine.asked[0][3] == [5.0, 6.0]
+    assert len(items) == 3
+    assert door.engine.received[0].sources == {"cam01": [b"a0", b"a1"], "cam02": [None, b"b1"]}
+    assert door.engine.received[0].timestamps == (5.0, 6.0)
+
+
+async def test_transport_refuses_timestamps_with_videos(door: Door) -> None:
+    """A video has its own times, as through HTTP."""
+    with pytest.raises(InvalidInput, match="timestamps"):
+        await anext(door.transport.estimate(FILES, {"cam01": b"1", "cam02": b"2"}, Options(), [0.0]))
 
 
 async def test_transport_lists(door: Door) -> None:
@@ -523,23 +486,28 @@ async def test_transport_lists(door: Door) -> None:
 
 async def test_transport_raises_the_server_s_error(door: Door) -> None:
     """The exception of the engine is raised at the other side of the wire."""
-    door.engine.refuses = VideoError("this is no video", field="video", camera="cam02")
     with pytest.raises(VideoError, match="no video") as caught:
-        await anext(door.transport.estimate(FILES, {"cam01": b"1", "cam02": b"2"}, Options()))
+        await anext(door.transport.estimate(FILES, {"cam01": b"1", "cam02": b"broken"}, Options()))
     assert caught.value.camera == "cam02"
 
 
 async def test_transport_learns_of_a_refusal_while_sending() -> None:
     """An upload that the server refuses halfway raises the server's reason, not that the wire broke."""
-    async with Door(FakeEngine(Settings(grpc_port=0, max_body_bytes=2_000_000))) as door:
+    async with Door(fake(max_body_bytes=2_000_000)) as door:
         for _ in range(5):
             with pytest.raises(LimitExceeded, match="MiB"):
                 await anext(door.transport.estimate(FILES, {"cam01": bytes(30_000_000)}, Options()))
 
 
+async def test_transport_sends_no_video_after_a_bad_start(door: Door, tmp_path: Any) -> None:
+    """A calibration that cannot be read is refused before any file is opened."""
+    with pytest.raises(CalibrationError):
+        await anext(door.transport.estimate({"rig.json": b"?"}, {"cam01": tmp_path / "gone.mp4"}, Options()))
+
+
 async def test_transport_stops_the_estimate_when_closed(door: Door) -> None:
     """Closing the generator closes the estimate on the server."""
-    door.engine.go.clear()
+    door.engine.holds_at = 1
     items = door.transport.estimate(FILES, {"cam01": b"1", "cam02": b"2"}, Options())
     await anext(items)
     await items.aclose()

@@ -21,6 +21,7 @@ from synpose.transports.base import ServedModel, Upload
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import (
+    ACCEPTED_HEADER,
     MAX_CHUNK_BYTES,
     PROBLEM_TRAILER,
     calibration_to_message,
@@ -73,10 +74,11 @@ class GrpcTransport:
         """As `Transport.estimate`: sends everything, then yields the header and the frames as they come."""
         videos = {camera: upload for camera, upload in uploads.items() if isinstance(upload, Path | bytes)}
         images = {camera: upload for camera, upload in uploads.items() if not isinstance(upload, Path | bytes)}
+        if videos and timestamps is not None:
+            raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
         start = pb.EstimateClipRequest.Start(
             calibration=calibration_to_message(calibration_files),
             options=options_to_message(options),
-            timestamps=None if images else timestamps,
         )
         parts = _frame_sets(images, timestamps) if images else _chunks(videos)
         call = self._stub.EstimateClip()
@@ -84,9 +86,10 @@ class GrpcTransport:
             with self._errors():
                 try:
                     await call.write(pb.EstimateClipRequest(start=start))
-                    async for part in parts:
-                        await call.write(part)
-                    await call.done_writing()
+                    if ACCEPTED_HEADER in dict(await call.initial_metadata()):
+                        async for part in parts:
+                            await call.write(part)
+                        await call.done_writing()
                 except asyncio.InvalidStateError:
                     pass  # the server has ended the call; reading tells why
                 async for response in call:

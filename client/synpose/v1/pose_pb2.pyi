@@ -227,7 +227,9 @@ Global___EstimatePose3DResponse: _TypeAlias = EstimatePose3DResponse  # noqa: Y0
 @_typing.final
 class EstimateClipRequest(_message.Message):
     """The first message is `start`; then either chunks of the cameras' videos in any interleaving, each video's in order,
-    or frame sets in order. The estimate begins when the caller has closed its side.
+    or frame sets in order. The estimate begins when the caller has closed its side. The response header
+    `synpose-start: accepted` comes as soon as `start` was found good: a caller who waits for it never uploads videos in
+    vain.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -238,25 +240,19 @@ class EstimateClipRequest(_message.Message):
 
         CALIBRATION_FIELD_NUMBER: _builtins.int
         OPTIONS_FIELD_NUMBER: _builtins.int
-        TIMESTAMPS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def calibration(self) -> Global___Calibration: ...
         @_builtins.property
         def options(self) -> Global___Options: ...
-        @_builtins.property
-        def timestamps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-            """of the frame sets in videos, where they are known; images bring their own"""
-
         def __init__(
             self,
             *,
             calibration: Global___Calibration | None = ...,
             options: Global___Options | None = ...,
-            timestamps: _abc.Iterable[_builtins.float] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options", "timestamps", b"timestamps"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "options", b"options"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

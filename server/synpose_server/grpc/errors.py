@@ -81,5 +81,11 @@ async def _errors_answered(context: Context) -> AsyncGenerator[None, None]:
 
 async def _abort(context: Context, error: SynposeError) -> None:
     code = grpc.StatusCode[status_of(error).grpc]
-    trailer = (PROBLEM_TRAILER, json.dumps(to_problem(error)).encode())
-    await context.abort(code, str(error), (trailer,))
+    problem = {key: _short(value) for key, value in to_problem(error).items()}
+    trailer = (PROBLEM_TRAILER, json.dumps(problem, ensure_ascii=False).encode())
+    await context.abort(code, _short(str(error)), (trailer,))
+
+
+def _short(value: Any) -> Any:
+    """Names from outside may be of any length, and a peer drops trailers of more than 8 KiB in all."""
+    return value[:299] + "…" if isinstance(value, str) and len(value) > 300 else value

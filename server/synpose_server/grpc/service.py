@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
 
+from synpose.errors import SynposeError
 from synpose.skeleton import SKELETONS
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
-from synpose.wire import frame_to_message, header_to_message, options_from_message, skeleton_to_message
+from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, skeleton_to_message
 from synpose_server.bridge import Bridge
-from synpose_server.grpc.upload import ClipUpload, check_length, read_rig, sources_of, timestamps_of
-from synpose_server.requests import match_sources
+from synpose_server.grpc.upload import ClipUpload, check_length, check_size, images_of, start_of, timestamp_of
+from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
+
+_DROP_SECONDS, _IDLE_SECONDS = 5.0, 0.1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,11 +35,13 @@ class PoseService(pb_grpc.PoseServiceServicer):
     async def EstimatePose3D(  # noqa: N802 - the name in the proto
         self, request: pb.EstimatePose3DRequest, context: Context
     ) -> pb.EstimatePose3DResponse:
-        check_length(len(request.frame_sets), self._settings)
-        options = options_from_message(request.options)
-        rig = await read_rig(request.calibration, options, self._settings)
-        sources = match_sources(rig, sources_of(rig, request.frame_sets))
-        async with self._bridge.estimate(rig, sources, options, timestamps_of(request.frame_sets)) as running:
+        sets = request.frame_sets
+        check_size(request.ByteSize(), self._settings)
+        check_length(len(sets), self._settings)
+        rig, options = await start_of(request.calibration, request.options, self._settings)
+        sources = match_sources(rig, gather_images(rig, [images_of(frame_set) for frame_set in sets]))
+        timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
+        async with self._bridge.estimate(rig, sources, options, timestamps) as running:
             frames = [frame_to_message(frame) async for frame in running]
             return pb.EstimatePose3DResponse(header=header_to_message(running.header), frames=frames)
 
@@ -42,9 +49,16 @@ class PoseService(pb_grpc.PoseServiceServicer):
         self, request_iterator: AsyncIterator[pb.EstimateClipRequest], context: Context
     ) -> AsyncGenerator[pb.EstimateClipResponse, None]:
         with ClipUpload(self._settings) as upload:
-            await upload.receive(request_iterator)
-            sources = match_sources(upload.rig, upload.sources)
-            async with self._bridge.estimate(upload.rig, sources, upload.options, upload.timestamps) as running:
+            try:
+                async for request in request_iterator:
+                    await upload.take(request)
+                    if request.HasField("start"):
+                        await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
+            except SynposeError:
+                await _let_finish(request_iterator)
+                raise
+            rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
+            async with self._bridge.estimate(rig, sources, upload.options, timestamps) as running:
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
                 async for frame in running:
                     yield pb.EstimateClipResponse(frame=frame_to_message(frame))
@@ -68,3 +82,15 @@ class PoseService(pb_grpc.PoseServiceServicer):
         self, request: pb.ListSkeletonsRequest, context: Context
     ) -> pb.ListSkeletonsResponse:
         return pb.ListSkeletonsResponse(skeletons=map(skeleton_to_message, SKELETONS.values()))
+
+
+async def _let_finish(requests: AsyncIterator[pb.EstimateClipRequest]) -> None:
+    """Drop what a caller still sends, for seconds at most, before the call is ended with an error.
+
+    grpc.aio's clients (seen with 1.85) lose the status of a call that ends while one of their writes waits: they report
+    INTERNAL instead.
+    """
+    with suppress(TimeoutError, StopAsyncIteration):
+        async with asyncio.timeout(_DROP_SECONDS):
+            while True:
+                await asyncio.wait_for(anext(requests), _IDLE_SECONDS)

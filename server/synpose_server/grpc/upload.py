@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, TemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from synpose.calibration import read_calibration
 from synpose.errors import InvalidInput, LimitExceeded
 from synpose.options import Options
 from synpose.rig import Rig
 from synpose.v1 import pose_pb2 as pb
 from synpose.wire import MAX_CHUNK_BYTES, calibration_from_message, options_from_message
+from synpose_server.http.form import Image, SpooledImages
+from synpose_server.requests import match_sources, match_timestamps, read_rig
 from synpose_server.settings import MIB, Settings
 from synpose_server.sources import Source
 
-__all__ = ["ClipUpload", "check_length", "read_rig", "sources_of", "timestamps_of"]
+__all__ = ["ClipUpload", "check_length", "check_size", "images_of", "start_of", "timestamp_of"]
 
 
 class ClipUpload:
     """The upload of one `EstimateClip` call; close it when the estimate is done.
 
-    Videos are spooled, one unnamed temporary file a camera, so that no name from outside ever becomes a path.
+    Videos are spooled to an unnamed temporary file a camera, images to one for all, so that an upload costs little
+    memory and no name from outside ever becomes a path.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -32,9 +33,11 @@ class ClipUpload:
         self._size = 0
         self._files = ExitStack()
         self._videos: dict[str, SpooledTemporaryFile[bytes]] = {}
-        self._frame_sets: list[pb.FrameSet] = []
+        self._image_file: BinaryIO | None = None
+        self._image_bytes = 0
+        self._images: dict[str, list[Image | None]] = {}
         self._rig: Rig | None = None
-        self._timestamps: list[float] = []
+        self._timestamps: list[float | None] = []
         self.options = Options()
 
     def __enter__(self) -> Self:
@@ -52,77 +55,88 @@ class ClipUpload:
             raise InvalidInput("nothing was sent; the first message must be `start`", field="start")
         return self._rig
 
-    @property
     def sources(self) -> dict[str, Source]:
-        """What was sent for each camera that anything was sent for."""
-        if self._frame_sets:
-            return sources_of(self.rig, self._frame_sets)
-        for video in self._videos.values():
+        """What was sent for each camera of the rig; raises `InvalidInput` where that is nothing."""
+        sources: dict[str, Source] = {}
+        for camera, video in self._videos.items():
             video.seek(0)
-        return {camera: cast(BinaryIO, video) for camera, video in self._videos.items()}
+            sources[camera] = cast(BinaryIO, video)
+        if self._image_file is not None:
+            self._image_file.flush()
+            sources = {camera: SpooledImages(self._image_file, i) for camera, i in self._images.items() if any(i)}
+        return match_sources(self.rig, sources)
 
-    @property
-    def timestamps(self) -> list[float] | None:
-        """Capture times of the frame sets in seconds, where they are given."""
-        return self._timestamps or timestamps_of(self._frame_sets)
+    def timestamps(self) -> tuple[float, ...] | None:
+        """Capture times of the frame sets in seconds, where they are given; raises `InvalidInput` where some are."""
+        return match_timestamps(self._timestamps, len(self._timestamps))
 
-    async def receive(self, requests: AsyncIterator[pb.EstimateClipRequest]) -> None:
-        """Take in messages until the caller closes its side; raises at the first that cannot be used."""
-        async for request in requests:
-            self._size += request.ByteSize()
-            if self._size > self._settings.max_body_bytes:
-                limit = self._settings.max_body_bytes / MIB
-                raise LimitExceeded(f"this upload is larger than the {limit:g} MiB that this server accepts")
-            part = request.WhichOneof("part")
-            if part == "start":
-                await self._begin(request.start)
-            elif part is None:
-                raise InvalidInput("a message is empty: it needs `start`, `chunk` or `frame_set`")
-            elif self._rig is None:
-                raise InvalidInput(f"`{part}` came before `start`", field=part)
-            elif part == "chunk":
-                await self._add_chunk(request.chunk, self._rig)
-            else:
-                self._add_frame_set(request.frame_set)
+    async def take(self, request: pb.EstimateClipRequest) -> None:
+        """Take in one message; raises `InvalidInput` or `LimitExceeded` where it cannot be used."""
+        self._size += request.ByteSize()
+        check_size(self._size, self._settings)
+        part = request.WhichOneof("part")
+        if part == "start":
+            await self._begin(request.start)
+        elif part is None:
+            raise InvalidInput("a message is empty: it needs `start`, `chunk` or `frame_set`")
+        elif self._rig is None:
+            raise InvalidInput(f"`{part}` came before `start`", field=part)
+        elif part == "chunk":
+            await self._add_chunk(request.chunk, self._rig)
+        else:
+            await self._add_frame_set(request.frame_set, self._rig)
 
     async def _begin(self, start: pb.EstimateClipRequest.Start) -> None:
         if self._rig is not None:
             raise InvalidInput("`start` came a second time", field="start")
-        self.options = options_from_message(start.options)
-        self._timestamps = list(start.timestamps)
-        self._rig = await read_rig(start.calibration, self.options, self._settings)
+        self._rig, self.options = await start_of(start.calibration, start.options, self._settings)
 
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
-        if self._frame_sets:
+        if self._image_file is not None:
             raise InvalidInput("a request holds videos or images, not both", field="chunk")
-        if chunk.camera not in rig.names:
-            raise _no_such_camera(chunk.camera, rig, "chunk")
+        _check_calibrated(rig, chunk.camera, "chunk")
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
-            spool: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES)  # noqa: SIM115 - below
+            spool: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=MAX_CHUNK_BYTES)  # noqa: SIM115 - closed with the upload
             self._videos[chunk.camera] = self._files.enter_context(spool)
         await asyncio.to_thread(self._videos[chunk.camera].write, chunk.data)  # a disk must not hold up the loop
 
-    def _add_frame_set(self, frame_set: pb.FrameSet) -> None:
+    async def _add_frame_set(self, frame_set: pb.FrameSet, rig: Rig) -> None:
         if self._videos:
             raise InvalidInput("a request holds videos or images, not both", field="frame_set")
-        if self._timestamps:
-            raise InvalidInput("frame sets bring their own timestamps", field="start.timestamps")
-        check_length(len(self._frame_sets) + 1, self._settings)
-        self._frame_sets.append(frame_set)
+        check_length(len(self._timestamps) + 1, self._settings)
+        images = images_of(frame_set)
+        places: dict[str, Image] = {}
+        for camera, data in images.items():
+            _check_calibrated(rig, camera, "frame_set")
+            places[camera] = Image(camera, self._image_bytes, len(data))
+            self._image_bytes += len(data)
+        if self._image_file is None:
+            self._image_file = self._files.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the upload
+        await asyncio.to_thread(self._image_file.writelines, images.values())
+        for camera in rig.names:
+            self._images.setdefault(camera, []).append(places.get(camera))
+        self._timestamps.append(timestamp_of(frame_set))
 
 
-async def read_rig(message: pb.Calibration, options: Options, settings: Settings) -> Rig:
-    """The rig of a calibration message; raises `InvalidInput`, or `LimitExceeded` for too many cameras."""
-    files = calibration_from_message(message)
-    rig = await asyncio.to_thread(read_calibration, files, units=options.units)
+async def start_of(calibration: pb.Calibration, options: pb.Options, settings: Settings) -> tuple[Rig, Options]:
+    """The rig and the options that a request begins with; raises what is wrong with them."""
+    read_options = options_from_message(options)
+    rig = await asyncio.to_thread(read_rig, calibration_from_message(calibration), read_options)
     if len(rig) > settings.max_cameras:
         raise LimitExceeded(
             f"the calibration holds {len(rig)} cameras, and this server accepts {settings.max_cameras}",
             field="calibration",
         )
-    return rig
+    return rig, read_options
+
+
+def check_size(size: int, settings: Settings) -> None:
+    """Raise `LimitExceeded` for a request of more bytes than the server accepts."""
+    if size > settings.max_body_bytes:
+        limit = settings.max_body_bytes / MIB
+        raise LimitExceeded(f"this request is larger than the {limit:g} MiB that this server accepts")
 
 
 def check_length(length: int, settings: Settings) -> None:
@@ -131,32 +145,22 @@ def check_length(length: int, settings: Settings) -> None:
         raise LimitExceeded(f"this server accepts {settings.max_frames} frame sets at most", field="frame_sets")
 
 
-def sources_of(rig: Rig, frame_sets: Sequence[pb.FrameSet]) -> dict[str, Source]:
-    """Each camera's images in order, None where a frame set has none of it."""
-    images: dict[str, list[bytes | None]] = {}
-    for index, frame_set in enumerate(frame_sets):
-        for image in frame_set.images:
-            if image.camera not in rig.names:
-                raise _no_such_camera(image.camera, rig, "frame_sets")
-            sequence = images.setdefault(image.camera, [None] * len(frame_sets))
-            if sequence[index] is not None:
-                raise InvalidInput(
-                    f"frame set {index} holds two images of this camera", field="frame_sets", camera=image.camera
-                )
-            sequence[index] = image.data
-    return dict(images)
+def images_of(frame_set: pb.FrameSet) -> dict[str, bytes]:
+    """The images by camera; raises `InvalidInput` where a camera has two."""
+    images: dict[str, bytes] = {}
+    for image in frame_set.images:
+        if image.camera in images:
+            raise InvalidInput("a frame set holds two images of this camera", field="frame_sets", camera=image.camera)
+        images[image.camera] = image.data
+    return images
 
 
-def timestamps_of(frame_sets: Sequence[pb.FrameSet]) -> list[float] | None:
-    """The capture times, or None where none is given; raises `InvalidInput` where only some are."""
-    given = [frame_set.HasField("timestamp") for frame_set in frame_sets]
-    if not any(given):
-        return None
-    if not all(given):
-        raise InvalidInput("give every frame set a timestamp, or none", field="frame_sets")
-    return [frame_set.timestamp for frame_set in frame_sets]
+def timestamp_of(frame_set: pb.FrameSet) -> float | None:
+    """The capture time in seconds, where one is given."""
+    return frame_set.timestamp if frame_set.HasField("timestamp") else None
 
 
-def _no_such_camera(camera: str, rig: Rig, field: str) -> InvalidInput:
-    known = ", ".join(rig.names)
-    return InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)
+def _check_calibrated(rig: Rig, camera: str, field: str) -> None:
+    if camera not in rig.names:
+        known = ", ".join(rig.names)
+        raise InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)

@@ -1,0 +1,91 @@
+"""The whole server in one process: HTTP (uvicorn) and gRPC (grpc.aio) on one event loop, before one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+import uvloop
+
+from synpose.errors import ServerError
+from synpose_server.bridge import Bridge
+from synpose_server.engine import Engine
+from synpose_server.grpc import GrpcServer
+from synpose_server.http import create_app
+from synpose_server.settings import Settings
+
+__all__ = ["run", "serve"]
+
+_GRACE_SECONDS = 5
+
+
+def run(settings: Settings, say: Callable[[str], object]) -> None:
+    """Load the models, then `serve`; raises `SynposeError` if the server cannot start.
+
+    The engine is made before a port is bound, which takes a second or two: a refused connection tells whoever asks
+    meanwhile the same as a health check that says no, and a server that listens is a server that answers.
+    """
+    engine = Engine(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, engine, say))
+
+
+async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]) -> None:
+    """Serve `engine` on both ports until SIGTERM or SIGINT, then let running requests finish for a few seconds.
+
+    `say` is told each address once something listens there. Raises `ServerError` for a port that cannot be bound.
+    """
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):  # until the loop ends
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    with _listener(settings.host, settings.http_port, "--http-port") as listener:
+        with _listener(settings.host, settings.grpc_port, "--grpc-port") as probe:  # gRPC would tell it in its log only
+            probe.close()
+        bridge = Bridge(engine)
+        rpc = GrpcServer(bridge)
+        web = _HttpServer(
+            uvicorn.Config(
+                create_app(engine, settings),
+                loop="none",  # the one that runs
+                http="httptools",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        try:
+            grpc_port = await rpc.start()
+            serving = asyncio.create_task(web.serve([listener]))
+            say(f"HTTP on http://{_address(settings.host, listener.getsockname()[1])}")
+            say(f"gRPC on {_address(settings.host, grpc_port)}")
+            await stop.wait()
+            web.should_exit = True
+            await asyncio.gather(serving, rpc.stop(_GRACE_SECONDS))
+        finally:
+            await asyncio.to_thread(bridge.close)
+
+
+class _HttpServer(uvicorn.Server):
+    """A uvicorn that leaves the signals alone: they stop both doors."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listener(host: str, port: int, flag: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = error.strerror or "it cannot be used"
+        raise ServerError(f"cannot listen on {_address(host, port)}: {reason}; choose another with {flag}") from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,237 @@
+"""The command `synpose`, called as a user calls it, with a known engine in the place of the real one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.server.fake_engine import FakeEngine
+from tests.server.live_server import serve
+
+import synpose_server.engine
+from synpose.calibration import write_calibration
+from synpose.cli import main
+from synpose.errors import Overloaded
+from synpose.formats import FORMATS, ndjson
+from synpose.options import Options
+from synpose.rig import Camera, Rig
+from synpose_server.settings import Settings
+
+K = [[50, 0, 32], [0, 50, 24], [0, 0, 1]]
+RIG = Rig(tuple(Camera(name, (64, 48), K, np.eye(3), [x, 0, 4]) for name, x in (("cam01", -1), ("cam02", 1))))
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """The engine that the command makes."""
+    engine = FakeEngine(Settings.model_validate({}))
+    monkeypatch.setattr(synpose_server.engine, "Engine", lambda settings: engine)
+    return engine
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a calibration and two videos."""
+    (tmp_path / "rig.json").write_text(write_calibration(RIG))
+    (tmp_path / "cam01.mp4").write_bytes(b"one")
+    (tmp_path / "cam02.mp4").write_bytes(b"two")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def estimate(*more: str, output: str = "out.json", videos: tuple[str, ...] = ("cam01.mp4", "cam02.mp4")) -> int:
+    return main(["estimate", "--calibration", "rig.json", "--output", output, *more, *videos])
+
+
+def left(folder: Path) -> set[str]:
+    """What is in the folder besides its inputs."""
+    return {path.name for path in folder.iterdir()} - {"rig.json", "cam01.mp4", "cam02.mp4"}
+
+
+def test_estimate_writes_json(engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Videos become a file of frames; the summary goes to stdout and notices to stderr, with no bar in a pipe."""
+    assert estimate("--max-people", "2", "--skeleton", "h36m17", "--fps", "25") == 0
+    answer = json.loads((folder / "out.json").read_text())
+    assert [frame["index"] for frame in answer["frames"]] == [0, 1, 2]
+    assert answer["skeleton"]["name"] == "h36m17"
+    (received,) = engine.received
+    assert received.sources == {"cam01": b"one", "cam02": b"two"}
+    assert received.options == Options(max_people=2, skeleton="h36m17", fps=25.0)
+    assert engine.closed.is_set()
+    out, err = capsys.readouterr()
+    assert out.startswith("out.json: 3 frames, 1 person, h36m17, by fake 7 in ")
+    assert out.count("\n") == 1
+    assert err == "note: camera 'cam02': no image\n"
+    assert left(folder) == {"out.json"}
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_every_format(form: object, engine: FakeEngine, folder: Path) -> None:
+    """The output's suffix picks the format."""
+    suffix = form.suffix  # type: ignore[attr-defined]
+    assert estimate(output=f"out{suffix}") == 0
+    assert (folder / f"out{suffix}").stat().st_size > 0
+
+
+def test_ndjson_holds_all_frames(engine: FakeEngine, folder: Path) -> None:
+    """Lines are written as they are computed, and are the whole answer in the end."""
+    assert estimate(output="out.ndjson") == 0
+    header, frames = ndjson.decode((folder / "out.ndjson").read_bytes().splitlines())
+    assert header.model.name == "fake"
+    assert [frame.index for frame in frames] == [0, 1, 2]
+
+
+def test_folder_of_images_is_a_video(engine: FakeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is handed to the engine as it is, under its name."""
+    monkeypatch.setattr(Path, "read_bytes", lambda path: path.name.encode())
+    for name in RIG.names:
+        (folder / "images" / name).mkdir(parents=True)
+    assert estimate(videos=("images/cam01", "images/cam02/")) == 0
+    assert engine.received[0].sources == {"cam01": b"cam01", "cam02": b"cam02"}
+
+
+def test_estimate_by_a_server(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --server the engine is elsewhere, and the answer is the same."""
+    engine = FakeEngine(Settings.model_validate({}))
+    with serve(engine) as url:
+        assert estimate("--server", url, "--fps", "50") == 0
+    assert engine.received[0].sources == {"cam01": b"one", "cam02": b"two"}
+    assert engine.received[0].options == Options(fps=50.0)
+    assert len(json.loads((folder / "out.json").read_text())["frames"]) == 3
+    assert "note: camera 'cam02': no image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--output", "out.xyz", "cam01.mp4", "cam02.mp4"], r"no output format has the suffix '.xyz'"),
+        (["--output", "out.json", "cam01.mp4", "cam09.mp4"], "camera 'cam09': there is no file cam09.mp4"),
+        (["--output", "out.json", "cam01.mp4", "./cam01.mp4"], "camera 'cam01': cam01.mp4 and cam01.mp4 have the same"),
+        (["--output", "out.json", "cam01.mp4"], "camera 'cam02': nothing was sent"),
+        (["--output", "gone/out.json", "cam01.mp4", "cam02.mp4"], "cannot write gone/out.json: No such file"),
+        (["--output", "out.json", "--max-people", "9", "cam01.mp4", "cam02.mp4"], "max_people must be"),
+        (["--output", "out.json", "--skeleton", "stick", "cam01.mp4", "cam02.mp4"], "no skeleton 'stick'; there are"),
+        (["--output", "out.json", "--model", "other", "cam01.mp4", "cam02.mp4"], "no model 'other'"),
+        (["--output", "out.json", "--fps", "fast", "cam01.mp4"], "argument --fps: invalid float value: 'fast'"),
+        (["--output", "out.json"], "required: VIDEO (see synpose estimate --help)"),
+        (["--output", "out.json", "--server", "ftp://x", "cam01.mp4", "cam02.mp4"], "begins with http"),
+        (["--output", "out.json", "--server", "http://127.0.0.1:1", "cam01.mp4", "cam02.mp4"], "127.0.0.1:1"),
+    ],
+)
+def test_what_cannot_be_done(
+    engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    """Anything unusable is one line on stderr and status 2; no file appears and the engine is not asked."""
+    assert main(["estimate", "--calibration", "rig.json", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not engine.received
+    assert left(folder) == set()
+
+
+def test_broken_calibration(engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A calibration that is none is one line and status 2."""
+    (folder / "rig.json").write_text("?")
+    assert estimate() == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("output", ["out.json", "out.ndjson"])
+def test_failure_on_the_way_leaves_the_old_file(
+    engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """An error after some frames leaves no half file, and what was there before is still there."""
+    engine.fails_at, engine.failure = 2, Overloaded("busy")
+    (folder / output).write_text("before")
+    assert estimate(output=output) == 2
+    assert capsys.readouterr().err.endswith("error: busy\n")
+    assert (folder / output).read_text() == "before"
+    assert left(folder) == {output}
+
+
+def test_unusable_environment(
+    engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting of the environment that cannot be is one line for commands that make an engine here, too."""
+    monkeypatch.setenv("SYNPOSE_THREADS", "many")
+    for status in (estimate(), main(["models"])):
+        assert status == 2
+    assert capsys.readouterr().err.count("error: threads: ") == 2
+
+
+def test_ctrl_c(engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends with 130, silently, and leaves no file."""
+    engine.fails_at, engine.failure = 1, KeyboardInterrupt()  # type: ignore[assignment]
+    assert estimate() == 130
+    assert capsys.readouterr() == ("", "")
+    assert engine.closed.is_set()
+    assert left(folder) == set()
+
+
+def test_missing_extra(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the server's packages the line says what to install."""
+    for name in [name for name in sys.modules if name.startswith("synpose_server")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydantic_settings", None)
+    assert estimate() == 2
+    error = "error: pydantic_settings is not installed: pip install 'synpose[server,cpu]'\n"
+    assert capsys.readouterr().err == error
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == error
+
+
+def test_models(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    """The models of this installation, in columns."""
+    assert main(["models"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["NAME", "VERSION", "SKELETONS", "DESCRIPTION"]
+    assert row.startswith("fake (default)  7 ")
+    assert row.index("coco17, h36m17") == header.index("SKELETONS")
+
+
+def test_models_of_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """The models of a server, asked over HTTP."""
+    with serve(FakeEngine(Settings.model_validate({}))) as url:
+        assert main(["models", "--server", url]) == 0
+    assert "fake (default)" in capsys.readouterr().out
+
+
+def test_serve_with_an_unusable_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that cannot be is named, whether it came from a flag or from the environment."""
+    assert main(["serve", "--http-port", "70000"]) == 2
+    assert capsys.readouterr().err.startswith("error: http_port: ")
+    monkeypatch.setenv("SYNPOSE_MAX_CLIPS", "none")
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err.startswith("error: max_clips: ")
+
+
+@pytest.mark.parametrize("command", ["serve", "estimate", "models"])
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of every command shows a whole line to try."""
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"\n  synpose {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["estimate", "--out", "x"]])
+def test_unknown_words(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that is no command, or a flag cut short, is one line and status 2."""
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version names the program."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("synpose ")
