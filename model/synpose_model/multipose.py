@@ -72,7 +72,7 @@ def decode(
     half = read_at(box_size, centres[..., None])[:, :, 0].relu() / 2
     middle = origin + read_at(box_offset, centres[..., None])[:, :, 0]
     limit = torch.tensor([height, width], dtype=torch.float32)
-    first, last = ((corner.relu()).minimum(limit) for corner in (middle - half, middle + half))  # (N, 6, 2)
+    first, last = (corner.relu().minimum(limit) for corner in (middle - half, middle + half))  # (N, 6, 2)
 
     def inside(grid: Tensor, axis: int) -> Tensor:
         low, high = first[..., axis, None, None], last[..., axis, None, None]
@@ -81,7 +81,7 @@ def decode(
     in_box = (inside(rows, 0) & inside(columns, 1))[:, :, None]  # (N, 6, 1, h, w)
 
     guess = origin[:, :, None] + read_at(displacement, centres[..., None].expand(-1, -1, KEYPOINTS))  # (N, 6, 17, 2)
-    y, x = guess[..., None, None, :].unbind(-1)  # both (N, 6, 17, 1, 1)
+    y, x = guess[..., None, None].unbind(3)  # both (N, 6, 17, 1, 1)
     squared = (rows - y).square() + (columns - x).square()  # (N, 6, 17, h, w)
     nearness = torch.exp(-squared / (_SPREAD * torch.sym_min(height, width)))
     likely = (heatmap[:, None] * nearness * in_box).flatten(3)  # (N, 6, 17, h*w)

@@ -30,17 +30,17 @@ _HEADS = {
 }
 
 
-def load_package(network: nn.Module, path: Path) -> None:
-    """Fill `network` with the weights of the TF.js model whose json is `path`.
+def load_package(network: nn.Module, package: Path, model: str) -> None:
+    """Fill `network` with the weights of the TF.js graph model `model` of the npm package `package` (folder or .tgz).
 
     Raises `BundleError` where they cannot be read or are not of this network.
     """
-    weights = read_weights(path)
+    weights = read_weights(package, model)
     try:
         state = {name: _torch_layout(weights[original], name) for name, original in _original_names(network).items()}
         network.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
-        raise BundleError(f"{path} does not hold the weights of this network: {error}") from error
+        raise BundleError(f"{model} does not hold the weights of this network: {error}") from error
 
 
 def load_graph(network: nn.Module, path: Path) -> None:
