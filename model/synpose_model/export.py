@@ -38,13 +38,15 @@ def export_spatial(variant: str, package: Path, path: Path) -> None:
 
 
 def export_detector(package: Path, path: Path) -> None:
-    """Write MultiPose as the graph `path`: `images` uint8 `(N, H, W, 3)` → `people` `(N, 6, 17, 3)`, `boxes` `(N, 6, 5)`.
+    """Write MultiPose as the graph `path`: `images` → `people` `(N, 6, 17, 3)` and `boxes` `(N, 6, 5)`.
 
-    H and W are any multiples of 32. `package` and errors are as for `export_spatial`.
+    `images` are uint8 `(N, H, W, 3)`, H and W any multiples of 32. `package` and errors are as for `export_spatial`.
     """
     network = MultiPose()
     load_package(network, package, "movenet-multipose")
-    write_graph(network, torch.zeros(2, 256, 320, 3, dtype=torch.uint8), {0: _BATCH, **_SIDES}, ["people", "boxes"], path)
+    write_graph(
+        network, torch.zeros(2, 256, 320, 3, dtype=torch.uint8), {0: _BATCH, **_SIDES}, ["people", "boxes"], path
+    )
 
 
 def write_graph(

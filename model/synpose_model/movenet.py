@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["FEATURES", "KEYPOINTS", "STRIDE", "VARIANTS", "Head", "MoveNet", "Trunk", "Variant"]
 
@@ -27,7 +27,7 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class Variant:
-    """A size of the network: `width` multiplies MobileNetV2's channels, `side` is that of its square crops in pixels."""
+    """A size of the network: `width` multiplies MobileNetV2's channels, `side` is that of its crops in pixels."""
 
     width: float
     side: int
@@ -60,7 +60,7 @@ class Conv(nn.Conv2d):
         super().__init__(in_channels, out_channels, size, stride, size // 2 if stride == 1 else 0, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (0, 1, 0, 1)) if self.stride == (2, 2) else x)
+        return super().forward(functional.pad(x, (0, 1, 0, 1)) if self.stride == (2, 2) else x)
 
 
 class Block(nn.Module):
@@ -75,8 +75,8 @@ class Block(nn.Module):
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = x if self.expand is None else F.relu6(self.expand(x))
-        out: Tensor = self.project(F.relu6(self.depthwise(inner)))
+        inner = x if self.expand is None else functional.relu6(self.expand(x))
+        out: Tensor = self.project(functional.relu6(self.depthwise(inner)))
         return x + out if self.residual else out
 
 
@@ -89,7 +89,7 @@ class Separable(nn.Module):
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.pointwise(self.depthwise(x)))
+        return functional.relu(self.pointwise(self.depthwise(x)))
 
 
 class Trunk(nn.Module):
@@ -116,16 +116,16 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB uint8 `(N, H, W, 3)`, sides multiples of 32, → features `(N, 24, H/4, W/4)`."""
-        x = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # (N, 3, H, W) in [-1, 1]
-        x = F.relu6(self.stem(x))  # (N, C, H/2, W/2)
+        x: Tensor = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # (N, 3, H, W) in [-1, 1]
+        x = functional.relu6(self.stem(x))  # (N, C, H/2, W/2)
         levels = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in _LATERALS:
                 levels.append(x)
-        x = self.reduce(F.relu6(self.top(x)))  # (N, 64, H/32, W/32)
+        x = self.reduce(functional.relu6(self.top(x)))  # (N, 64, H/32, W/32)
         for lateral, merge in zip(self.laterals, self.merges, strict=True):
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = merge(x + lateral(levels.pop()))
         return x
 
@@ -192,7 +192,7 @@ def decode(heatmap: Tensor, centre: Tensor, displacement: Tensor, offset: Tensor
 
 def read_at(maps: Tensor, cells: Tensor) -> Tensor:
     """The pairs `(N, P, K, 2)` that `maps` `(N, 2K, h, w)` hold at `cells` `(N, P, K)`, counted row by row."""
-    pairs = maps.unflatten(1, (-1, 2)).flatten(3)  # (N, K, 2, h*w)
+    pairs: Tensor = maps.unflatten(1, (-1, 2)).flatten(3)  # type: ignore[no-untyped-call]  # (N, K, 2, h*w)
     index = cells.transpose(1, 2)[:, :, None].expand(-1, -1, 2, -1)  # (N, K, 2, P)
     return pairs.gather(3, index).permute(0, 3, 1, 2)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from synpose_model.movenet import KEYPOINTS, Head, Trunk, cells_to_yx, read_at, yx_to_pixels
 
@@ -65,7 +65,7 @@ def decode(
     columns = torch.arange(width, dtype=torch.float32)  # (w,)
 
     # a centre is a cell that no cell within two of it beats
-    is_peak = (centre - F.max_pool2d(centre, 5, stride=1, padding=2)).abs() < 1e-6
+    is_peak = (centre - functional.max_pool2d(centre, 5, stride=1, padding=2)).abs() < 1e-6
     centre_scores, centres = (centre * is_peak).flatten(1).topk(PEOPLE)  # both (N, 6)
     origin = cells_to_yx(centres, width)  # (N, 6, 2)
 
@@ -83,7 +83,8 @@ def decode(
     guess = origin[:, :, None] + read_at(displacement, centres[..., None].expand(-1, -1, KEYPOINTS))  # (N, 6, 17, 2)
     y, x = guess[..., None, None].unbind(3)  # both (N, 6, 17, 1, 1)
     squared = (rows - y).square() + (columns - x).square()  # (N, 6, 17, h, w)
-    nearness = torch.exp(-squared / (_SPREAD * torch.sym_min(height, width)))
+    shorter = torch.sym_min(height, width)  # type: ignore[no-untyped-call]
+    nearness = torch.exp(-squared / (_SPREAD * shorter))
     likely = (heatmap[:, None] * nearness * in_box).flatten(3)  # (N, 6, 17, h*w)
     cells = likely.argmax(3)  # (N, 6, 17)
     # as published: the score at the cell found is the best that any of the people has there

@@ -106,6 +106,10 @@ def _original_names(network: nn.Module) -> dict[str, str]:
         original = f"{_ROOT}/{_HEADS[head]}"
         separable = f"{original}/separable_conv2d_{number}"
         put(f"{head}.0.depthwise", f"{separable}/separable_conv2d/ReadVariableOp", None)
-        put(f"{head}.0.pointwise", f"{separable}/separable_conv2d/ReadVariableOp_1", f"{separable}/BiasAdd/ReadVariableOp")
+        put(
+            f"{head}.0.pointwise",
+            f"{separable}/separable_conv2d/ReadVariableOp_1",
+            f"{separable}/BiasAdd/ReadVariableOp",
+        )
         put_plain(f"{head}.1", f"{original}/conv2d_{number + 1}")
     return names
