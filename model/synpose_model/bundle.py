@@ -17,7 +17,7 @@ from typing import Any
 from synpose.errors import BundleError, NotFound
 from synpose.skeleton import SKELETONS, Skeleton
 
-__all__ = ["BUNDLES", "Bundle", "Repository"]
+__all__ = ["BUNDLES", "Bundle", "Repository", "write_manifest"]
 
 BUNDLES = Path(__file__).parent / "bundles"
 """The repository that comes with the package."""
@@ -130,6 +130,20 @@ class Repository:
             names = ", ".join(("default", *self.bundles))
             raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
         return bundle
+
+
+def write_manifest(folder: Path, *, graphs: Mapping[str, Path], **fields: Any) -> Bundle:
+    """Write the manifest of the bundle in `folder` over `graphs`, which lie in it or in a sibling; read it back.
+
+    `fields` are the manifest's other keys. Raises `BundleError` for a manifest that could not be read.
+    """
+    entries = {}
+    for kind, path in graphs.items():
+        shared = {} if path.parent == folder else {"bundle": path.parent.name}
+        entries[kind] = {**shared, "file": path.name, "sha256": sha256(path)}
+    text = json.dumps({"name": folder.name, **fields, "graphs": entries}, indent=2, ensure_ascii=False)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return Bundle.read(folder)
 
 
 def sha256(path: Path) -> str:

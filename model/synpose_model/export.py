@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from torch import nn
 from synpose_model.movenet import MoveNet
 from synpose_model.multipose import MultiPose
 from synpose_model.pretrained import load_package
+from synpose_model.triangulation import RobustTriangulation
 
-__all__ = ["OPSET", "export_detector", "export_spatial", "write_graph"]
+__all__ = ["OPSET", "export_detector", "export_spatial", "export_triangulation", "write_graph"]
 
 OPSET = 20
 
 _BATCH = torch.export.Dim("batch")
+_CLIP = {0: _BATCH, 1: torch.export.Dim("times"), 2: torch.export.Dim("views")}
 # sides of whole images: the trunk halves them five times
 _SIDES = {1: 32 * torch.export.Dim("rows"), 2: 32 * torch.export.Dim("columns")}
 
@@ -34,7 +37,7 @@ def export_spatial(variant: str, package: Path, path: Path) -> None:
     network = MoveNet(variant)
     load_package(network, package, f"movenet-{variant}")
     images = torch.zeros(2, network.variant.side, network.variant.side, 3, dtype=torch.uint8)
-    write_graph(network, images, {0: _BATCH}, ["keypoints"], path)
+    write_graph(network, {"images": images}, {"images": {0: _BATCH}}, ["keypoints"], path)
 
 
 def export_detector(package: Path, path: Path) -> None:
@@ -44,29 +47,47 @@ def export_detector(package: Path, path: Path) -> None:
     """
     network = MultiPose()
     load_package(network, package, "movenet-multipose")
-    write_graph(
-        network, torch.zeros(2, 256, 320, 3, dtype=torch.uint8), {0: _BATCH, **_SIDES}, ["people", "boxes"], path
-    )
+    images = torch.zeros(2, 256, 320, 3, dtype=torch.uint8)
+    write_graph(network, {"images": images}, {"images": {0: _BATCH, **_SIDES}}, ["people", "boxes"], path)
+
+
+def export_triangulation(path: Path) -> None:
+    """Write the learning-free relation graph `path`: rays of any number of people, instants and views to joints."""
+    lead = (2, 3, 4)
+    inputs = {
+        "origins": torch.randn(*lead, 3),
+        "directions": nn.functional.normalize(torch.randn(*lead, 17, 3), dim=-1),
+        "scores": torch.rand(*lead, 17),
+        "view_mask": torch.ones(*lead, dtype=torch.bool),
+    }
+    dynamic = {name: _CLIP for name in inputs}
+    write_graph(RobustTriangulation(), inputs, dynamic, ["joints", "sigma", "view_weights"], path)
 
 
 def write_graph(
-    network: nn.Module, images: torch.Tensor, dynamic: dict[int, Any], outputs: list[str], path: Path
+    network: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    dynamic: Mapping[str, Mapping[int, Any]],
+    outputs: Sequence[str],
+    path: Path,
 ) -> None:
     """Write `network` as the graph `path`, whose initializers have the names of the network's state.
 
-    `images` is an example of its one input, of which the dimensions `dynamic` may have any size; `outputs` are the
-    names of what it returns. The weights must be float16 numbers.
+    `inputs` are an example of each input, by name and in order, of which the dimensions `dynamic` may have any size;
+    `outputs` are the names of what it returns. The weights must be float16 numbers.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.export's own, about torch.export
+        # torch.export's own, about torch.export
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         program = torch.onnx.export(
             network.eval(),
-            (images,),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["images"],
-            output_names=outputs,
-            dynamic_shapes=(dynamic,),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple(dict(dynamic[name]) for name in inputs),
             verbose=False,
         )
     assert program is not None

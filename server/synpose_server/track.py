@@ -216,13 +216,15 @@ class Tracker:
         return TrackedPerson(track.id, joints, sigma, weights, keypoints, directions, seen)
 
     def _astray(self, person: TrackedPerson) -> int | None:
-        """The view that shows someone or something else, if there is one: its median sure ray passes far from its joint.
+        """The view that shows someone or something else, if any: its median sure ray passes far from its joint.
 
         The farthest one only: it may be what keeps the joints away from the others.
         """
         distances = ray_distances(self._origins, np.moveaxis(person.directions, 0, 1), person.joints)  # (K, V)
-        unsure = (person.keypoints[..., 2].T <= _SEEN) | ~np.isfinite(distances) | ~person.seen
-        medians = np.ma.median(np.ma.array(distances, mask=unsure), axis=0).filled(0.0)  # (V,)
+        sure = (person.keypoints[..., 2].T > _SEEN) & np.isfinite(distances) & person.seen
+        medians = np.array(
+            [np.median(own[use]) if use.any() else 0.0 for own, use in zip(distances.T, sure.T, strict=True)]
+        )
         worst = int(np.argmax(medians))
         return worst if medians[worst] > _OUTLIER else None
 

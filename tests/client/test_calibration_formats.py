@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from synpose.calibration import read_calibration, write_calibration
 from synpose.errors import CalibrationError
 from synpose.rig import Rig

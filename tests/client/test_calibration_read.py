@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from synpose.calibration import MAX_BYTES, read_calibration
 from synpose.errors import CalibrationError
 

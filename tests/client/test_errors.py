@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from synpose import errors
 from synpose.errors import STATUS, CalibrationError, InvalidInput, ServerError, SynposeError, from_problem, status_of
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from synpose.errors import InvalidInput, NotAcceptable, OptionsError
 from synpose.formats import FORMATS, format_for_accept, format_for_path, ndjson
 from synpose.formats import json as pose_json

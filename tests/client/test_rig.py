@@ -7,6 +7,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import pytest
+
 from synpose.errors import CalibrationError
 from synpose.rig import Camera, Rig
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from synpose.errors import NotFound
 from synpose.skeleton import COCO17, H36M17, HALPE26, SKELETONS, Skeleton, get_skeleton
 

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from synpose.client import Client
 from tests.server.fake_engine import FakeEngine
 
 from synpose.calibration import write_calibration
+from synpose.client import Client
 from synpose.errors import ServerError, VideoError, to_problem
 from synpose.formats import FORMATS
 from synpose.rig import Camera, Rig
