@@ -65,14 +65,13 @@ class RobustTriangulation(nn.Module):
         Answers `joints` `(B, T, K, 3)`, `sigma` `(B, T, K)`, both in metres and NaN where a joint cannot be known, and
         `view_weights` `(B, T, V, K)`, which add up to 1 over the views of a known joint.
         """
+        # in double: rays that are nearly parallel would cost float32 its millimetres
+        origins, directions, scores = origins.double(), directions.double(), scores.double()
         seen = view_mask[..., None] & (scores > 0)  # (B, T, V, K)
         weights = torch.where(seen, scores * scores, torch.zeros_like(scores))
         directions = torch.where(seen[..., None], directions, torch.zeros_like(directions))
         origins = torch.where(view_mask[..., None], origins, torch.zeros_like(origins))
-        views = view_mask.to(origins.dtype)[..., None]
-        # far-away world origins would cost float32 its millimetres: work around the cameras' middle
-        middle = (origins * views).sum(-2, keepdim=True) / views.sum(-2, keepdim=True).clamp(min=1)  # (B, T, 1, 3)
-        local = (origins - middle)[..., None, :].expand_as(directions)  # (B, T, V, K, 3)
+        local = origins[..., None, :].expand_as(directions)  # (B, T, V, K, 3)
 
         x, inverse, known = intersect(local, directions, weights)
         robust = weights
@@ -94,8 +93,9 @@ class RobustTriangulation(nn.Module):
         sigma = _RADIUS_68 * trace.clamp(min=0).sqrt()
 
         nan = torch.full_like(sigma, float("nan"))
-        joints = torch.where(known[..., None], x + middle, nan[..., None])
-        return joints, torch.where(known, sigma, nan), torch.where(known[..., None, :], share, torch.zeros_like(share))
+        joints = torch.where(known[..., None], x, nan[..., None])
+        view_weights = torch.where(known[..., None, :], share, torch.zeros_like(share))
+        return joints.float(), torch.where(known, sigma, nan).float(), view_weights.float()
 
     @staticmethod
     def _square_distance(x: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
