@@ -41,9 +41,9 @@ def gather_images(rig: Rig, frame_sets: Sequence[Mapping[str, bytes]]) -> dict[s
 def match_sources(rig: Rig, sources: Mapping[str, Source]) -> dict[str, Source]:
     """The sources in the order of the rig's cameras.
 
-    Every source needs a calibrated camera and every calibrated camera a source, all videos or all image sequences of
-    one length, and there must be two or more; anything else raises `InvalidInput`, naming the field (`video` or
-    `frame_sets`) and the camera.
+    Every source needs a calibrated camera, and at least two must have something to show, all of them videos or all
+    image sequences of one length; anything else raises `InvalidInput`, naming the field (`video` or `frame_sets`) and
+    the camera. A calibrated camera without a source is left out: the answer's notices tell.
     """
     images = {name: source for name, source in sources.items() if isinstance(source, Sequence)}
     field = "frame_sets" if images else "video"
@@ -51,18 +51,16 @@ def match_sources(rig: Rig, sources: Mapping[str, Source]) -> dict[str, Source]:
         raise InvalidInput("a request holds videos or images, not both", field=field)
     for name in sources:
         _check_calibrated(rig, name, field)
-    for name in rig.names:
-        if name not in sources or (name in images and all(image is None for image in images[name])):
-            raise InvalidInput(
-                "nothing was sent for this camera; send it, or take the camera out of the calibration to leave it out",
-                field=field,
-                camera=name,
-            )
-    if len(rig) < 2:
-        raise InvalidInput("at least two cameras are needed to see in three dimensions", field=field)
+    given = [n for n in rig.names if n in sources and (n not in images or any(i is not None for i in images[n]))]
+    if len(given) < 2:
+        raise InvalidInput(
+            f"at least two cameras are needed to see in three dimensions; {len(given)} of {len(rig)} was sent",
+            field=field,
+            camera=next((name for name in rig.names if name not in given), None),
+        )
     if len(set(map(len, images.values()))) > 1:
         raise InvalidInput("all cameras need equally many images, None for a missing one", field=field)
-    return {name: sources[name] for name in rig.names}
+    return {name: sources[name] for name in given}
 
 
 def match_timestamps(timestamps: Sequence[float | None], frame_sets: int) -> tuple[float, ...] | None:
