@@ -1,0 +1,63 @@
+"""The clients over gRPC: the address alone chooses the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from tests.client.test_client import RIG, VIDEOS
+from tests.server.fake_engine import FakeEngine
+
+import synpose
+from synpose_server.bridge import Bridge
+from synpose_server.grpc import GrpcServer
+from synpose_server.settings import Settings
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(Settings(grpc_port=0))
+
+
+@pytest.fixture
+def url(engine: FakeEngine) -> Iterator[str]:
+    """A gRPC door on a loop in another thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    bridge = Bridge(engine)
+
+    async def start() -> tuple[GrpcServer, int]:
+        server = GrpcServer(bridge)
+        return server, await server.start()
+
+    server, port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    yield f"grpc://127.0.0.1:{port}"
+    asyncio.run_coroutine_threadsafe(server.stop(0), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+    bridge.close()
+
+
+def test_answers_and_errors_are_those_of_http(url: str, engine: FakeEngine) -> None:
+    """Poses, lists and exceptions do not depend on the wire."""
+    with synpose.Client(url, timeout=10) as client:
+        assert client.ready()
+        assert [model.name for model in client.models()] == ["fake"]
+        poses = client.estimate(VIDEOS, RIG, skeleton="h36m17")
+        assert poses.joints()[:, 0].tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1]]
+        assert engine.received[0].sources == VIDEOS
+        with pytest.raises(synpose.VideoError) as caught:
+            client.estimate({"cam01": b"one", "cam02": b"broken"}, RIG)
+        assert (caught.value.field, caught.value.camera) == ("video", "cam02")
+
+
+def test_leaving_a_stream_stops_the_estimate(url: str, engine: FakeEngine) -> None:
+    """The server's estimate is closed when the block is left early."""
+    engine.holds_at = 1
+    with synpose.Client(url, timeout=10) as client, client.stream(VIDEOS, RIG) as stream:
+        next(stream)
+    assert engine.closed.wait(5)
