@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from synpose.errors import InvalidInput
 
 __all__ = ["Motion", "read_bvh"]
@@ -108,10 +107,10 @@ def read_bvh(path: Path) -> Motion:
                         raise ValueError(line)
                     channels[-1] = tuple(names)
         frames_line, time_line, *rows = tail.strip().splitlines()
-        count, frame_time = int(frames_line.split(":")[1]), float(time_line.split(":")[1])
+        length, frame_time = int(frames_line.split(":")[1]), float(time_line.split(":")[1])
         values = np.array([row.split() for row in rows if row.strip()], dtype=np.float64)
-        if values.shape != (count, sum(map(len, channels))) or not np.isfinite(values).all() or frame_time <= 0:
-            raise ValueError(f"{values.shape[0]} frames for {count}")
+        if values.shape != (length, sum(map(len, channels))) or not np.isfinite(values).all() or frame_time <= 0:
+            raise ValueError(f"{values.shape[0]} frames for {length}")
     except (ValueError, IndexError) as error:
         raise InvalidInput(f"{path.name} is a broken BVH file: {error}") from None
     return Motion(tuple(joints), tuple(parents), np.array(offsets), tuple(channels), values, frame_time)

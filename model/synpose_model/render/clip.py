@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from synpose.errors import InvalidInput
 from synpose.rig import Rig
 from synpose.skeleton import COCO17
+
 from synpose_model.render.body import Body, BodyModel, random_phenotype
 from synpose_model.render.bvh import Motion, read_bvh
 from synpose_model.render.clothing import Outfit, random_outfit
@@ -100,7 +100,7 @@ def random_clip(model: BodyModel, motions: Sequence[Path], environments: Sequenc
     child = bool(rng.random() < 1 / 3)
     body = model.shaped(random_phenotype(rng, child))
     for _ in range(200):
-        path = motions[rng.integers(len(motions))]
+        path = motions[int(rng.integers(len(motions)))]
         motion = read_bvh(path)
         frames = _some_frames(rng, motion)
         if frames is None:
@@ -127,7 +127,9 @@ def random_clip(model: BodyModel, motions: Sequence[Path], environments: Sequenc
         joints,
         lenses,
         random_scene(rng, lenses, joints, len(joints) / fps),
-        read_environment(environments[rng.integers(len(environments))]) if environments else plain_environment(rng),
+        read_environment(environments[int(rng.integers(len(environments)))])
+        if environments
+        else plain_environment(rng),
         path.stem,
         child,
         fps,

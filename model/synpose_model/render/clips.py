@@ -20,10 +20,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
-
 from synpose.errors import InvalidInput, SynposeError
 from synpose.rig import Rig
 from synpose.skeleton import COCO17
+
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
 from synpose_model.render.contact_sheet import ContactSheet, with_joints
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environments = environment_files(options.environments)
         model = BodyModel()
         with Stage() as stage, Progress(disable=not sys.stderr.isatty()) as progress:
-            for index in progress.track(range(options.first, options.first + options.count), description="Drawing clips"):
+            numbers = range(options.first, options.first + options.count)
+            for index in progress.track(numbers, description="Drawing clips"):
                 clip = random_clip(model, motions, environments, options.seed, index)
                 write_clip(clip, stage, options.out / f"clip_{index:03d}", draw_truth=options.draw_truth)
     except SynposeError as error:

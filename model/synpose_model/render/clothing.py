@@ -106,7 +106,7 @@ def _groups(body: Body) -> NDArray[np.str_]:
         "foot": ("foot", "toe"),
     }
     parts = [next((part for part, p in prefixes.items() if bone.startswith(p)), "trunk") for bone in body.model.bones]
-    return np.array(parts)[body.model.weights.argmax(1)]
+    return np.asarray(np.array(parts)[body.model.weights.argmax(1)])
 
 
 def _along(body: Body, start: str, middle: str, end: str) -> Array:

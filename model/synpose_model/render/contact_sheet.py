@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from synpose.skeleton import COCO17
 
 __all__ = ["ContactSheet", "with_joints"]
@@ -41,7 +40,7 @@ class ContactSheet:
 def with_joints(image: Image, pixels: NDArray[np.float64], visibility: NDArray[np.uint8]) -> Image:
     """`image` with COCO joints `(17, 2)` in pixels drawn on it: green where visible, red where hidden."""
     out = np.ascontiguousarray(image).copy()
-    places = [tuple(int(round(v * 16)) for v in p) if np.isfinite(p).all() else None for p in pixels]
+    places = [(round(p[0] * 16), round(p[1] * 16)) if np.isfinite(p).all() else None for p in pixels]
     for parent, joint in COCO17.bones:
         a, b = places[parent], places[joint]
         if a and b:

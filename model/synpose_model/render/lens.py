@@ -7,7 +7,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from synpose.rig import Camera
 
 __all__ = ["Lens"]
@@ -42,7 +41,7 @@ class Lens:
         width, height = self.camera.size
         plane = self.camera.undistort(np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1))
         K = self.ideal.K
-        return (plane * (K[0, 0], K[1, 1]) + K[:2, 2]).astype(np.float32)
+        return np.asarray(plane * (K[0, 0], K[1, 1]) + K[:2, 2], dtype=np.float32)
 
     def bend(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The camera's image `(height, width, 3)` from the ideal camera's."""

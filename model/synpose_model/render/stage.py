@@ -8,8 +8,8 @@ from pathlib import Path
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
-
 from synpose.rig import Camera
+
 from synpose_model.render.clothing import Outfit
 from synpose_model.render.environment import Environment
 from synpose_model.render.scene import Material, Scene
@@ -33,7 +33,7 @@ class Stage:
     """
 
     def __init__(self) -> None:
-        self._gl = moderngl.create_standalone_context(backend="egl")
+        self._gl = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]  # stub says dict
         self._gl.enable(moderngl.DEPTH_TEST)
         self._gl.depth_func = "<="  # the sky lies at the very end of the depth buffer
         self._programs = {
@@ -53,9 +53,7 @@ class Stage:
         self._surface = self._gl.vertex_array(
             self._programs["surface"], [(self._corners, "3f 3f", "position", "normal")]
         )
-        self._surface_depth = self._gl.vertex_array(
-            self._programs["depth"], [(self._corners, "3f 12x", "position")]
-        )
+        self._surface_depth = self._gl.vertex_array(self._programs["depth"], [(self._corners, "3f 12x", "position")])
         self._shadow = self._gl.depth_texture((_SHADOW_SIZE, _SHADOW_SIZE))
         self._shadow.compare_func = "<="
         self._shadow.repeat_x = self._shadow.repeat_y = False
@@ -107,9 +105,7 @@ class Stage:
             ],
             index,
         )
-        self._body_depth = self._gl.vertex_array(
-            self._programs["depth"], [(self._moving, "3f 12x", "position")], index
-        )
+        self._body_depth = self._gl.vertex_array(self._programs["depth"], [(self._moving, "3f 12x", "position")], index)
 
     def pose(self, vertices: Single, normals: Single, time: float) -> None:
         """The frame at `time` seconds: the person's surface and normals `(V, 3)`, world frame."""
@@ -154,6 +150,7 @@ class Stage:
         target.use()
         target.clear()
         self._draw_depth(_view_matrix(camera), room=True)
+        assert isinstance(target.depth_attachment, moderngl.Texture)
         stored = np.frombuffer(target.depth_attachment.read(alignment=1), np.float32).reshape(height, width)
         nearest = _NEAR * _FAR / (_FAR - stored * (_FAR - _NEAR))
         depth = camera.to_camera(points)[:, 2]
@@ -214,7 +211,7 @@ def _ray_matrix(camera: Camera) -> Array:
     """(x, y, 1) of the screen, both in [−1, 1], to directions in the world `(3, 3)`."""
     width, height = camera.size
     to_pixels = np.array(((width / 2, 0, width / 2 - 0.5), (0, height / 2, height / 2 - 0.5), (0, 0, 1)))
-    return camera.R.T @ np.linalg.inv(camera.K) @ to_pixels
+    return np.asarray(camera.R.T @ np.linalg.inv(camera.K) @ to_pixels)
 
 
 def _lamp_matrix(scene: Scene) -> Array:
