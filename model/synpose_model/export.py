@@ -60,7 +60,7 @@ def export_triangulation(path: Path) -> None:
         "scores": torch.rand(*lead, 17),
         "view_mask": torch.ones(*lead, dtype=torch.bool),
     }
-    dynamic = {name: _CLIP for name in inputs}
+    dynamic = dict.fromkeys(inputs, _CLIP)
     write_graph(RobustTriangulation(), inputs, dynamic, ["joints", "sigma", "view_weights"], path)
 
 

@@ -110,7 +110,7 @@ def test_estimate_by_a_server(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (["--output", "out.xyz", "cam01.mp4", "cam02.mp4"], r"no output format has the suffix '.xyz'"),
         (["--output", "out.json", "cam01.mp4", "cam09.mp4"], "camera 'cam09': there is no file cam09.mp4"),
         (["--output", "out.json", "cam01.mp4", "./cam01.mp4"], "camera 'cam01': cam01.mp4 and cam01.mp4 have the same"),
-        (["--output", "out.json", "cam01.mp4"], "camera 'cam02': nothing was sent"),
+        (["--output", "out.json", "cam01.mp4"], "camera 'cam02': at least two cameras"),
         (["--output", "gone/out.json", "cam01.mp4", "cam02.mp4"], "cannot write gone/out.json: No such file"),
         (["--output", "out.json", "--max-people", "9", "cam01.mp4", "cam02.mp4"], "max_people must be"),
         (["--output", "out.json", "--skeleton", "stick", "cam01.mp4", "cam02.mp4"], "no skeleton 'stick'; there are"),

@@ -121,7 +121,7 @@ def test_writing_twice_gives_the_same_bytes_and_no_trace_of_the_machine(tmp_path
     images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
     paths = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
     for path in paths:
-        write_graph(network, images, {0: torch.export.Dim("batch")}, ["maps"], path)
+        write_graph(network, {"images": images}, {"images": {0: torch.export.Dim("batch")}}, ["maps"], path)
     one, two = (path.read_bytes() for path in paths)
     assert one == two
     assert b".py" not in one

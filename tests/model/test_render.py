@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from synpose.errors import InvalidInput
 from synpose.rig import Camera
 from synpose_model.render.bvh import read_bvh

@@ -13,6 +13,7 @@ import anny
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from synpose.skeleton import COCO17
 
 __all__ = ["Body", "BodyModel", "random_phenotype"]

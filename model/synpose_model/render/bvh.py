@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from synpose.errors import InvalidInput
 
 __all__ = ["Motion", "read_bvh"]

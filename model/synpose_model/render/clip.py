@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from synpose.errors import InvalidInput
 from synpose.rig import Rig
 from synpose.skeleton import COCO17
-
 from synpose_model.render.body import Body, BodyModel, random_phenotype
 from synpose_model.render.bvh import Motion, read_bvh
 from synpose_model.render.clothing import Outfit, random_outfit

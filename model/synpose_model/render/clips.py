@@ -20,10 +20,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
+
 from synpose.errors import InvalidInput, SynposeError
 from synpose.rig import Rig
 from synpose.skeleton import COCO17
-
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
 from synpose_model.render.contact_sheet import ContactSheet, with_joints

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from synpose.skeleton import COCO17
 
 __all__ = ["ContactSheet", "with_joints"]

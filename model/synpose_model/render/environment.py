@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
+
 from synpose.errors import InvalidInput
 
 __all__ = ["Environment", "environment_files", "plain_environment", "read_environment"]

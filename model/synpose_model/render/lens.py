@@ -7,6 +7,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from synpose.rig import Camera
 
 __all__ = ["Lens"]

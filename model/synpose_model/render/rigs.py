@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from synpose.rig import Camera
 
+from synpose.rig import Camera
 from synpose_model.render.lens import Lens
 
 __all__ = ["IMAGE_SIZE", "random_rig"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
-from synpose.rig import Camera
 
+from synpose.rig import Camera
 from synpose_model.render.clothing import Outfit
 from synpose_model.render.environment import Environment
 from synpose_model.render.scene import Material, Scene
