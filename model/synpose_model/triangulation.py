@@ -46,16 +46,23 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
 class RobustTriangulation(nn.Module):
     """Score-weighted intersection, reweighted by Geman-McClure's function of the ray distance.
 
-    `scale` is the distance in metres at which a ray counts a quarter; `prior` is the error in metres that a ray is
-    expected to have before any residual is seen, counted as `prior_strength` observations, so that two rays that
-    happen to meet do not claim to be exact.
+    `scales` are the distances in metres, one a round, at which a ray counts a quarter. `prior` is the error in metres
+    that a ray is expected to have before any residual is seen, counted as `prior_strength` observations, so that two
+    rays that happen to meet do not claim to be exact; `floor` the error that all views share, which no number of views
+    averages away. Chosen on rendered clips with 2-6 cameras, where 65-74 % of the joints then lie within one sigma;
+    8 cm and weights of score¹ rather than 4 cm and score² because calibrations err by centimetres, too: on the
+    balancing clip they halve the jitter, on rendered clips they cost nothing.
     """
 
     def __init__(
-        self, scales: tuple[float, ...] = (0.04, 0.04, 0.04), prior: float = 0.02, prior_strength: float = 2.0
+        self,
+        scales: tuple[float, ...] = (0.08, 0.08, 0.08),
+        prior: float = 0.019,
+        prior_strength: float = 2.0,
+        floor: float = 0.018,
     ) -> None:
         super().__init__()
-        self.scales, self.prior, self.prior_strength = scales, prior, prior_strength
+        self.scales, self.prior, self.prior_strength, self.floor = scales, prior, prior_strength, floor
 
     def forward(
         self, origins: Tensor, directions: Tensor, scores: Tensor, view_mask: Tensor
@@ -68,7 +75,7 @@ class RobustTriangulation(nn.Module):
         # in double: rays that are nearly parallel would cost float32 its millimetres
         origins, directions, scores = origins.double(), directions.double(), scores.double()
         seen = view_mask[..., None] & (scores > 0)  # (B, T, V, K)
-        weights = torch.where(seen, scores * scores, torch.zeros_like(scores))
+        weights = torch.where(seen, scores, torch.zeros_like(scores))
         directions = torch.where(seen[..., None], directions, torch.zeros_like(directions))
         origins = torch.where(view_mask[..., None], origins, torch.zeros_like(origins))
         local = origins[..., None, :].expand_as(directions)  # (B, T, V, K, 3)
@@ -90,7 +97,7 @@ class RobustTriangulation(nn.Module):
         variance = (spread + self.prior_strength * self.prior**2) / (freedom + self.prior_strength)
         covariance = inverse * (total / count.clamp(min=1))[..., None, None] * variance[..., None, None]
         trace = covariance[..., 0, 0] + covariance[..., 1, 1] + covariance[..., 2, 2]
-        sigma = _RADIUS_68 * trace.clamp(min=0).sqrt()
+        sigma = (_RADIUS_68**2 * trace.clamp(min=0) + self.floor**2).sqrt()
 
         nan = torch.full_like(sigma, float("nan"))
         joints = torch.where(known[..., None], x, nan[..., None])

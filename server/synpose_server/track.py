@@ -19,6 +19,7 @@ from synpose_server.associate import Detection, associate
 from synpose_server.crop import Crop, letterbox
 from synpose_server.image import Image
 from synpose_server.runtime import Model
+from synpose_server.sides import Sides
 
 __all__ = ["TrackedPerson", "Tracker"]
 
@@ -26,7 +27,8 @@ Array = NDArray[np.float64]
 
 _DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
-_MARGIN = 1.25  # width of a crop over the extent of the person's joints
+_MARGIN = 1.3  # width of a crop over the extent of the person's joints
+_ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
 _IN_VIEW = 0.3  # least share of a crop that must lie inside the image
 _SEEN = 0.2  # mean score of the best half of the keypoints from which a view counts as showing the person
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
@@ -58,16 +60,27 @@ class TrackedPerson:
 
 @dataclass(eq=False)
 class _Track:
-    """Where a person was: last `joints` `(J, 3)` with gaps filled, and their velocity per frame set."""
+    """Where a person was: steadied `joints` `(J, 3)` without gaps and their `velocity` per frame set.
+
+    An alpha-beta filter: the crops must not shake with the noise of every pose, or they add their own to the next.
+    """
 
     id: int
     joints: Array
     velocity: Array
+    sides: Sides
     history: list[tuple[Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
 
     @property
     def predicted(self) -> Array:
         return self.joints + self.velocity
+
+    def follow(self, joints: Array) -> None:
+        """Take in the next pose `(J, 3)`; unknown joints go on as they went."""
+        predicted = self.predicted
+        surprise = np.where(np.isfinite(joints), joints - predicted, 0.0)
+        self.joints = predicted + _ALPHA * surprise
+        self.velocity = self.velocity + _BETA * surprise
 
 
 class Tracker:
@@ -103,7 +116,8 @@ class Tracker:
                 return
             joints = _filled(candidate.joints)
             if self._is_person(joints):
-                self._tracks.append(_Track(self._next_id, joints, np.zeros_like(joints)))
+                track = _Track(self._next_id, joints, np.zeros_like(joints), Sides(self.model.skeleton))
+                self._tracks.append(track)
                 self._next_id += 1
 
     def _detect(self, view: int, image: Image) -> list[Detection]:
@@ -163,6 +177,10 @@ class Tracker:
         beyond = ~np.isfinite(directions).all(-1)  # where the lens model has no inverse there is no ray
         keypoints[beyond, 2] = 0.0
         directions[beyond] = 0.0
+        for row, track in enumerate(self._tracks):
+            keypoints[row], directions[row] = track.sides.restore(
+                self._origins, directions[row], keypoints[row], track.predicted
+            )
         return self._lift(keypoints, directions)
 
     def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
@@ -197,9 +215,7 @@ class Tracker:
             if person is not None and self._holds(track, person):
                 track.history.append((directions[row], keypoints[row, :, :, 2], person.seen))
                 del track.history[: -self.model.bundle.window]  # no more than a window is ever read
-                filled = np.where(np.isfinite(person.joints), person.joints, track.predicted)
-                track.velocity = 0.5 * (filled - track.joints)
-                track.joints = filled
+                track.follow(person.joints)
                 people.append(person)
         return people
 
