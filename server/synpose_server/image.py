@@ -88,23 +88,22 @@ def _warp(
     corners = (
         np.array(((0, 0), (side[0], 0), (0, side[1]), side), dtype=np.float64) @ transform[:, :2].T + transform[:, 2]
     )
+    shrink = max(1, int(np.sqrt(abs(np.linalg.det(transform[:, :2]))) + 1e-6))
     # clipped as floats first: the crop of a point near the camera's plane may be astronomically far away
     limit = np.array(plane.shape[1::-1])
-    low = np.clip(np.floor(corners.min(0)) - 2, 0, limit).astype(int)
-    high = np.clip(np.ceil(corners.max(0)) + 2, 0, limit).astype(int)
+    low = np.clip(np.floor(corners.min(0)) - 2 * shrink, 0, limit).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 2 * shrink, 0, limit).astype(int)
+    high -= (high - low) % shrink  # whole blocks only: OpenCV averages other ratios many times slower
     fill = (border,) * 3
     shape = (side[1], side[0], *plane.shape[2:])
     if (high - low < 1).any():
         return np.full(shape, border, dtype=np.uint8)
     region = plane[low[1] : high[1], low[0] : high[0]]
-    shrink = int(np.sqrt(abs(np.linalg.det(transform[:, :2]))) + 1e-6)
     local = transform.copy()
     local[:, 2] -= low
     if shrink > 1:
-        size = (max(1, region.shape[1] // shrink), max(1, region.shape[0] // shrink))
-        scale = np.array((size[0] / region.shape[1], size[1] / region.shape[0]))
-        region = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
-        local = local * scale[:, None]
-        local[:, 2] += (scale - 1) / 2
+        region = cv2.resize(region, tuple((high - low) // shrink), interpolation=cv2.INTER_AREA)
+        local[:, 2] += (1 - shrink) / 2  # pixel centres sit at whole numbers
+        local /= shrink
     warped = cv2.warpAffine(region, local, side, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=fill)
     return np.asarray(warped, dtype=np.uint8)
