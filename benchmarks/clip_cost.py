@@ -88,7 +88,9 @@ def estimate(calibration: Path, videos: Sequence[Path], model: str, folder: Path
     """CPU seconds of one `synpose estimate`."""
     command = [sys.executable, "-m", "synpose.cli", "estimate", "--calibration", str(calibration), "--model", model]
     command += ["--output", str(folder / "answer.json"), *map(str, videos)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": PACKAGES}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": PACKAGES}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
