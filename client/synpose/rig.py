@@ -123,11 +123,13 @@ class Camera:
             radius = np.linalg.norm(target, axis=-1, keepdims=True)
             guess *= np.tan(np.clip(radius, 0, 1.5)) / np.maximum(radius, 1e-9)
         h = 1e-6
-        right, down = np.array((h, 0.0)), np.array((0.0, h))
+        # the point itself, then right, left, below and above it: one call of the lens for all five
+        beside = h * np.array(((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)))
+        beside = beside.reshape(5, *(1,) * (guess.ndim - 1), 2)
         for _ in range(12):
-            error = self._distort(guess) - target
-            dx = (self._distort(guess + right) - self._distort(guess - right)) / (2 * h)
-            dy = (self._distort(guess + down) - self._distort(guess - down)) / (2 * h)
+            here, right, left, below, above = self._distort(guess + beside)
+            error = here - target
+            dx, dy = (right - left) / (2 * h), (below - above) / (2 * h)
             det = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
             det = np.where(np.abs(det) > 1e-9, det, np.nan)
             step_x = (dy[..., 1] * error[..., 0] - dy[..., 0] * error[..., 1]) / det

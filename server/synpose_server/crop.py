@@ -13,6 +13,8 @@ __all__ = ["Crop", "letterbox"]
 
 Array = NDArray[np.float64]
 
+_GRID = (np.stack(np.meshgrid(np.arange(9), np.arange(9)), -1).reshape(-1, 2) + 0.5) / 9
+
 
 @dataclass(frozen=True, eq=False)
 class Crop:
@@ -45,9 +47,7 @@ class Crop:
 
     def overlap(self, size: tuple[int, int]) -> float:
         """About which share of the crop lies inside an image of `size`: that of a 9×9 grid of its points."""
-        ticks = (np.arange(9) + 0.5) / 9 * self.side
-        grid = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
-        points = grid @ self.transform[:, :2].T + self.transform[:, 2]
+        points = _GRID * self.side @ self.transform[:, :2].T + self.transform[:, 2]
         return float(((points >= 0) & (points < size)).all(-1).mean())
 
 

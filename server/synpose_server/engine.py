@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from synpose.errors import InvalidInput, LimitExceeded, Overloaded
+from synpose.errors import InvalidInput, LimitExceeded, NotFound, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
 from synpose.rig import Rig
@@ -114,16 +114,15 @@ class Estimation(Iterator[Frame]):
 class Engine:
     """Loaded models and the road from sources to frames. Thread-safe; its calls block, so doors run them in threads.
 
-    Making one loads and runs every bundle of the repository; raises `BundleError` for one that is broken.
+    Making one loads and runs every bundle of the repository, or the one called `only`; raises `BundleError` for one
+    that is broken, `NotFound` for a name that is not there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
         self._repository = Repository(settings.models or BUNDLES)
-        threads = settings.graph_threads
-        self._models = {
-            name: Model(bundle, settings.provider, threads) for name, bundle in self._repository.bundles.items()
-        }
+        bundles = self._repository.bundles.values() if only is None else (self._repository[only],)
+        self._models = {bundle.name: Model(bundle, settings.provider, settings.graph_threads) for bundle in bundles}
         self._places = threading.BoundedSemaphore(settings.max_clips)
         self.ready = True
 
@@ -143,7 +142,10 @@ class Engine:
 
     def model(self, name: str) -> Model:
         """The loaded model called `name` (or `default`); raises `NotFound`."""
-        return self._models[self._repository[name].name]
+        name = self._repository[name].name
+        if name not in self._models:
+            raise NotFound(f"model {name!r} is not loaded", field="options.model")
+        return self._models[name]
 
     def estimate(
         self,

@@ -6,6 +6,8 @@ part of converting whole frames (256² of 1080×1920 pixels: 3 %).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -46,11 +48,12 @@ class Image:
         height, width = self.planes[0].shape[:2]
         black = 0.0 if self.full_range or len(self.planes) == 1 else 16.0
         parts = []
-        for k, plane in enumerate(self.planes):
-            scale = np.array((plane.shape[1] / width, plane.shape[0] / height))
-            to_plane = to_stored[:2] * scale[:, None]
-            to_plane[:, 2] += (scale - 1) / 2  # pixel centres sit at whole numbers
-            parts.append(_warp(plane, to_plane, side, black if k == 0 else 128.0))
+        for planes, border in ((self.planes[:1], black), (self.planes[1:], 128.0)):
+            if planes:
+                scale = np.array((planes[0].shape[1] / width, planes[0].shape[0] / height))
+                to_plane = to_stored[:2] * scale[:, None]
+                to_plane[:, 2] += (scale - 1) / 2  # pixel centres sit at whole numbers
+                parts += _warp(planes, to_plane, side, border)
         if len(parts) == 3:
             return np.asarray(cv2.transform(cv2.merge(parts), self._to_rgb()), dtype=np.uint8)
         return parts[0] if parts[0].ndim == 3 else np.repeat(parts[0][..., None], 3, -1)
@@ -82,29 +85,31 @@ class Image:
 
 
 def _warp(
-    plane: NDArray[np.uint8], transform: NDArray[np.float64], side: tuple[int, int], border: float
-) -> NDArray[np.uint8]:
-    """Sample `plane` at `transform` (crop to plane pixels); reads no more of it than the crop needs."""
+    planes: Sequence[NDArray[np.uint8]], transform: NDArray[np.float64], side: tuple[int, int], border: float
+) -> list[NDArray[np.uint8]]:
+    """Sample `planes` of one shape at `transform` (crop to plane pixels); reads no more of them than the crop needs."""
     corners = (
         np.array(((0, 0), (side[0], 0), (0, side[1]), side), dtype=np.float64) @ transform[:, :2].T + transform[:, 2]
     )
+    (a, b), (c, d) = transform[:, :2].tolist()
+    shrink = max(1, int(math.sqrt(abs(a * d - b * c)) + 1e-6))
     # clipped as floats first: the crop of a point near the camera's plane may be astronomically far away
-    limit = np.array(plane.shape[1::-1])
-    low = np.clip(np.floor(corners.min(0)) - 2, 0, limit).astype(int)
-    high = np.clip(np.ceil(corners.max(0)) + 2, 0, limit).astype(int)
-    fill = (border,) * 3
-    shape = (side[1], side[0], *plane.shape[2:])
+    limit = np.array(planes[0].shape[1::-1])
+    low = np.clip(np.floor(corners.min(0)) - 2 * shrink, 0, limit).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 2 * shrink, 0, limit).astype(int)
+    high -= (high - low) % shrink  # whole blocks only: OpenCV averages other ratios many times slower
     if (high - low < 1).any():
-        return np.full(shape, border, dtype=np.uint8)
-    region = plane[low[1] : high[1], low[0] : high[0]]
-    shrink = int(np.sqrt(abs(np.linalg.det(transform[:, :2]))) + 1e-6)
+        return [np.full((side[1], side[0], *plane.shape[2:]), border, dtype=np.uint8) for plane in planes]
     local = transform.copy()
     local[:, 2] -= low
-    if shrink > 1:
-        size = (max(1, region.shape[1] // shrink), max(1, region.shape[0] // shrink))
-        scale = np.array((size[0] / region.shape[1], size[1] / region.shape[0]))
-        region = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
-        local = local * scale[:, None]
-        local[:, 2] += (scale - 1) / 2
-    warped = cv2.warpAffine(region, local, side, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=fill)
-    return np.asarray(warped, dtype=np.uint8)
+    local[:, 2] += (1 - shrink) / 2  # pixel centres sit at whole numbers
+    local /= shrink
+    size = tuple((high - low) // shrink)
+    warped = []
+    for plane in planes:
+        region = plane[low[1] : high[1], low[0] : high[0]]
+        if shrink > 1:
+            region = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped.append(np.asarray(cv2.warpAffine(region, local, side, flags=flags, borderValue=(border,) * 3), np.uint8))
+    return warped

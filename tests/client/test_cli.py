@@ -28,7 +28,7 @@ RIG = Rig(tuple(Camera(name, (64, 48), K, np.eye(3), [x, 0, 4]) for name, x in (
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """The engine that the command makes."""
     engine = FakeEngine(Settings.model_validate({}))
-    monkeypatch.setattr(synpose_server.engine, "Engine", lambda settings: engine)
+    monkeypatch.setattr(synpose_server.engine, "Engine", lambda settings, only=None: engine)
     return engine
 
 

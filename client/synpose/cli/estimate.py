@@ -103,7 +103,7 @@ def _here(rig: Rig, videos: Mapping[str, Path], options: Options) -> Iterator[_A
         from synpose_server.engine import Engine
         from synpose_server.requests import match_sources
     sources = match_sources(rig, videos)
-    with Engine(settings).estimate(rig, sources, options) as estimation:
+    with Engine(settings, only=options.model).estimate(rig, sources, options) as estimation:
         yield estimation
 
 

@@ -40,11 +40,10 @@ Record = dict[str, Any]
 
 def encode(sequence: PoseSequence) -> bytes:
     """`sequence` as one JSON document. Notices are gathered at the top level."""
-    record = header_record(sequence.header)
-    record["frames"] = [frame_record(frame) for frame in sequence.frames]
-    if sequence.notices:
-        record["notices"] = notice_records(sequence.notices)
-    return dump(record)
+    # frame by frame: the records of a long clip are many times larger than their text
+    frames = b",".join(dump(frame_record(frame)) for frame in sequence.frames)
+    notices = b',"notices":' + dump(notice_records(sequence.notices)) if sequence.notices else b""
+    return b"".join((dump(header_record(sequence.header))[:-1], b',"frames":[', frames, b"]", notices, b"}"))
 
 
 def decode(content: bytes | str) -> PoseSequence:
@@ -62,7 +61,7 @@ def decode(content: bytes | str) -> PoseSequence:
     return PoseSequence(header, tuple(frames))
 
 
-def dump(record: Record) -> bytes:
+def dump(record: Record | list[Record]) -> bytes:
     """Compact JSON; a number that is not finite is a fault of ours and raises `ValueError`."""
     return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
