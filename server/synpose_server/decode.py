@@ -73,6 +73,7 @@ class VideoReader(Reader):
         try:
             self._container = av.open(
                 str(source) if isinstance(source, Path) else source,
+                mode="r",  # not what the upload's own `mode` says: a spooled one was made for writing
                 options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
                 # FFmpeg decodes a first frame while it opens: it, too, must refuse a giant picture
                 container_options={"max_pixels": str(max_pixels)},
