@@ -116,14 +116,18 @@ class VideoReader(Reader):
 
     def _decode(self) -> Iterator[Image | None]:
         packets = self._container.demux(self._stream)
+        end = 0.0
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
+                self._check_end(end)
                 return
             except av.FFmpegError as error:
                 self.problem = _reason(error)
                 return
+            if packet.pts is not None and packet.time_base is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             try:
                 frames = packet.decode()
             except av.EOFError:
@@ -134,6 +138,12 @@ class VideoReader(Reader):
                 continue
             for frame in frames:
                 yield _from_frame(frame)
+
+    def _check_end(self, end: float) -> None:
+        """Matroska and others tell no number of frames, and FFmpeg no error where such a file was cut."""
+        claimed = (self._container.duration or 0) / av.time_base
+        if self.count is None and end < 0.9 * claimed:  # sound may go on a little longer
+            self.problem = f"it ends after {end:.3g} of {claimed:.3g} seconds"
 
 
 class ImageReader(Reader):
