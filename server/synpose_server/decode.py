@@ -97,18 +97,22 @@ class VideoReader(Reader):
             self.fps = float(rate) if rate else None
             self.count = self._stream.frames or None
             self._images = self._decode()
-            self._first = next((image for image in self._images if image is not None), None)
-            if self._first is None:
+            self._begin: list[Image | None] = []  # up to the first image; what is missing before it keeps its place
+            for image in self._images:
+                self._begin.append(image)
+                if image is not None:
+                    break
+            else:
                 reason = f" ({self.problem})" if self.problem else ""
                 raise VideoError(f"no frame of the video can be decoded{reason}", field="video", camera=camera)
-            self.size = self._first.size
+            self.size = image.size
         except BaseException:
             self._container.close()
             raise
 
     def __iter__(self) -> Iterator[Image | None]:
-        first, self._first = self._first, None
-        yield first
+        yield from self._begin
+        self._begin.clear()
         yield from self._images
 
     def close(self) -> None:

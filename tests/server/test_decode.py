@@ -78,14 +78,26 @@ def test_missing_images_stay_missing() -> None:
 
 
 def test_truncated_video_gives_what_it_has() -> None:
-    """A stream cut in the middle gives its readable frames; a file cut before its index gives an error."""
+    """A stream cut in the middle gives its readable frames and says so; one cut before its index gives an error."""
     cut = video("libx264", "matroska", frames=60)
     reader = open_source("cam", io.BytesIO(cut[: len(cut) * 2 // 3]), LIMIT)
     count = sum(image is not None for image in reader)
     reader.close()
     assert 0 < count < 60
+    assert reader.problem is not None
+    assert "seconds" in reader.problem
     with pytest.raises(VideoError, match="not a video"):
         open_source("cam", io.BytesIO(video("libx264", "mp4")[:600]), LIMIT)
+
+
+def test_broken_start_keeps_its_place() -> None:
+    """A first frame that cannot be decoded is a missing image, so that the others stay paired with other cameras."""
+    content = bytearray(video("mjpeg", "avi", frames=3))
+    first = content.index(b"\xff\xd8")
+    content[first : first + 200] = bytes(200)
+    reader = open_source("cam", io.BytesIO(content), LIMIT)
+    assert [image is None for image in reader] == [True, False, False]
+    reader.close()
 
 
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n#EXT-X-ENDLIST\n"
