@@ -94,7 +94,7 @@ def test_broken_start_keeps_its_place() -> None:
     """A first frame that cannot be decoded is a missing image, so that the others stay paired with other cameras."""
     content = bytearray(video("mjpeg", "avi", frames=3))
     first = content.index(b"\xff\xd8")
-    content[first : first + 200] = bytes(200)
+    content[first : first + 600] = bytes(600)
     reader = open_source("cam", io.BytesIO(content), LIMIT)
     assert [image is None for image in reader] == [True, False, False]
     reader.close()
