@@ -1,4 +1,4 @@
-"""From a camera's source to its images, one by one: videos, folders of numbered images, lists of encoded images.
+"""From a camera's source to its images, one by one: videos, and lists of encoded images.
 
 A reader holds one image at a time. Whatever a file claims to be, FFmpeg is let loose on containers and codecs of video
 only (no playlists, no network), and an image's size is checked before its pixels are allocated.
@@ -6,7 +6,6 @@ only (no playlists, no network), and an image's size is checked before its pixel
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -27,7 +26,6 @@ __all__ = ["Reader", "open_source"]
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
 _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -53,11 +51,6 @@ class Reader(ABC):
 
 def open_source(camera: str, source: Source, max_pixels: int) -> Reader:
     """A reader for `source`; raises `VideoError` or `LimitExceeded`, naming the camera, for what cannot be read."""
-    if isinstance(source, Path) and source.is_dir():
-        files = sorted((p for p in source.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES), key=_number)
-        if not files:
-            raise VideoError("the folder holds no JPEG or PNG images", field="video", camera=camera)
-        return ImageReader(camera, files, max_pixels)
     if isinstance(source, Sequence):
         return ImageReader(camera, source, max_pixels)
     return VideoReader(camera, source, max_pixels)
@@ -215,12 +208,6 @@ def _from_frame(frame: av.VideoFrame) -> Image:
 
 def _content(image: Path | bytes) -> bytes:
     return image.read_bytes() if isinstance(image, Path) else image
-
-
-def _number(path: Path) -> tuple[int, str]:
-    """Sort key: the last number in the name, so that frame 10 follows frame 9."""
-    digits = re.findall(r"\d+", path.stem)
-    return (int(digits[-1]) if digits else -1, path.name)
 
 
 def _reason(error: Exception) -> str:
