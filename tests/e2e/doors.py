@@ -101,7 +101,7 @@ def _http(server: Server, request: Request) -> Answer | Refusal:
 def _json(server: Server, request: Request) -> Answer | Refusal:
     """REST, JSON with images in base64."""
     assert request.frame_sets is not None, "only images travel as JSON"
-    times = request.timestamps or [None] * len(request.frame_sets)
+    times: Sequence[float | None] = request.timestamps or [None] * len(request.frame_sets)
     document = {
         "calibration": json.loads(request.calibration[0]),
         "options": json.loads(request.options) if isinstance(request.options, str) else request.all_options,
@@ -174,7 +174,7 @@ def _calibration(request: Request) -> pb.Calibration:
 
 def _frame_sets(request: Request) -> list[pb.FrameSet]:
     sets = request.frame_sets or []
-    times = request.timestamps or [None] * len(sets)
+    times: Sequence[float | None] = request.timestamps or [None] * len(sets)
     return [
         pb.FrameSet(timestamp=time, images=[pb.Image(camera=name, data=image) for name, image in images.items()])
         for time, images in zip(times, sets, strict=True)
@@ -186,8 +186,8 @@ def _called(server: Server, call: Callable[[Any], list[pb.Frame]]) -> Answer | R
         try:
             frames = call(pb_grpc.PoseServiceStub(channel))
         except grpc.RpcError as error:
-            trailers = dict(error.trailing_metadata() or ())
-            return _refusal(error.code().name, json.loads(trailers["synpose-problem-bin"]))
+            problem = next(pair.value for pair in error.trailing_metadata() or () if pair.key == "synpose-problem-bin")
+            return _refusal(error.code().name, json.loads(problem))
     return Answer(
         joints=_stacked([_joint(j) for j in f.people[0].joints] if f.people else None for f in frames),
         times=tuple(frame.timestamp for frame in frames),
