@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from synpose.calibration import read_calibration, write_calibration
 from synpose.errors import InvalidInput, ServerError, VideoError
-from synpose.image_sequence import align_images
+from synpose.image_sequence import align_folders
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, PoseSequence
 from synpose.rig import Rig
@@ -31,9 +31,6 @@ Calibration: TypeAlias = StrPath | Mapping[str, bytes] | Rig
 
 TIMEOUT = 600.0
 """Seconds that a server may take for the next part of an answer; for the first one, sending the clip included."""
-
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_MOST_IMAGES = 1 << 20  # of a folder, by number; a server's own limit is lower
 
 
 class OptionFields(TypedDict, total=False):
@@ -289,19 +286,18 @@ def _uploads(videos: Videos) -> dict[str, Upload]:
         paths = [Path(video) for video in videos]
         named = [(path.name if path.is_dir() else path.stem, path) for path in paths]
     uploads: dict[str, Upload] = {}
-    folders: dict[str, list[tuple[str, Path]]] = {}
+    folders: dict[str, Path] = {}
     for camera, video in named:
         if camera in uploads or camera in folders:
             raise InvalidInput("two videos have this name", field="video", camera=camera)
         if isinstance(video, bytes):
             uploads[camera] = video
         elif (path := Path(video)).is_dir():
-            images = sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
-            folders[camera] = [(image.stem, image) for image in images]
+            folders[camera] = path
         elif path.is_file():
             uploads[camera] = path
         else:
             raise VideoError(f"there is no file {path}", field="video", camera=camera)
     if uploads and folders:
         raise InvalidInput("send videos or folders of images, not both", field="video", camera=next(iter(folders)))
-    return uploads or dict(align_images(folders, most=_MOST_IMAGES))
+    return uploads or dict(align_folders(folders))

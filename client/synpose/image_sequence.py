@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from synpose.errors import InvalidInput, LimitExceeded
+from synpose.errors import InvalidInput, LimitExceeded, VideoError
 
-__all__ = ["align_images"]
+__all__ = ["align_folders", "align_images"]
 
 T = TypeVar("T")
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_MOST = 1 << 20  # of a folder, by number; a server's own limit is lower
+
+
+def align_folders(folders: Mapping[str, Path]) -> dict[str, list[Path | None]]:
+    """The JPEG and PNG files in each camera's folder by frame set, as `align_images` does; other files are passed over.
+
+    Raises `VideoError` for a folder without images.
+    """
+    cameras: dict[str, list[tuple[str, Path]]] = {}
+    for camera, folder in folders.items():
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+        if not files:
+            raise VideoError(f"the folder {folder} holds no JPEG or PNG images", field="video", camera=camera)
+        cameras[camera] = [(file.stem, file) for file in files]
+    return align_images(cameras, most=_MOST)
 
 
 def align_images(

@@ -17,8 +17,10 @@ def intersect_rays(origins: Array, directions: Array, weights: Array) -> Array:
     """The points nearest to weighted rays: argmin over x of Σ w ‖(I − d dᵀ)(x − o)‖².
 
     `origins` `(V, 3)` or `(..., V, 3)` metres, `directions` `(..., V, 3)` unit, `weights` `(..., V)` ≥ 0, all in the
-    world frame; answers `(..., 3)`, NaN where fewer than two rays count or all are parallel.
+    world frame; answers `(..., 3)`, NaN where fewer than two rays count or all are parallel. A ray that is NaN, where a
+    lens has no inverse, does not count.
     """
+    weights = np.where(np.isfinite(directions).all(-1), weights, 0.0)
     directions = np.where(weights[..., None] > 0, directions, 0.0)
     across = np.eye(3) - directions[..., :, None] * directions[..., None, :]  # (..., V, 3, 3)
     across = across * weights[..., None, None]

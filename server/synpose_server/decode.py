@@ -1,4 +1,4 @@
-"""From a camera's source to its images, one by one: videos, folders of numbered images, lists of encoded images.
+"""From a camera's source to its images, one by one: videos, and lists of encoded images.
 
 A reader holds one image at a time. Whatever a file claims to be, FFmpeg is let loose on containers and codecs of video
 only (no playlists, no network), and an image's size is checked before its pixels are allocated.
@@ -6,7 +6,6 @@ only (no playlists, no network), and an image's size is checked before its pixel
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -27,7 +26,6 @@ __all__ = ["Reader", "open_source"]
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
 _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -53,11 +51,6 @@ class Reader(ABC):
 
 def open_source(camera: str, source: Source, max_pixels: int) -> Reader:
     """A reader for `source`; raises `VideoError` or `LimitExceeded`, naming the camera, for what cannot be read."""
-    if isinstance(source, Path) and source.is_dir():
-        files = sorted((p for p in source.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES), key=_number)
-        if not files:
-            raise VideoError("the folder holds no JPEG or PNG images", field="video", camera=camera)
-        return ImageReader(camera, files, max_pixels)
     if isinstance(source, Sequence):
         return ImageReader(camera, source, max_pixels)
     return VideoReader(camera, source, max_pixels)
@@ -73,6 +66,7 @@ class VideoReader(Reader):
         try:
             self._container = av.open(
                 str(source) if isinstance(source, Path) else source,
+                mode="r",  # not what the upload's own `mode` says: a spooled one was made for writing
                 options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
                 # FFmpeg decodes a first frame while it opens: it, too, must refuse a giant picture
                 container_options={"max_pixels": str(max_pixels)},
@@ -96,18 +90,22 @@ class VideoReader(Reader):
             self.fps = float(rate) if rate else None
             self.count = self._stream.frames or None
             self._images = self._decode()
-            self._first = next((image for image in self._images if image is not None), None)
-            if self._first is None:
+            self._begin: list[Image | None] = []  # up to the first image; what is missing before it keeps its place
+            for image in self._images:
+                self._begin.append(image)
+                if image is not None:
+                    break
+            else:
                 reason = f" ({self.problem})" if self.problem else ""
                 raise VideoError(f"no frame of the video can be decoded{reason}", field="video", camera=camera)
-            self.size = self._first.size
+            self.size = image.size
         except BaseException:
             self._container.close()
             raise
 
     def __iter__(self) -> Iterator[Image | None]:
-        first, self._first = self._first, None
-        yield first
+        yield from self._begin
+        self._begin.clear()
         yield from self._images
 
     def close(self) -> None:
@@ -115,14 +113,18 @@ class VideoReader(Reader):
 
     def _decode(self) -> Iterator[Image | None]:
         packets = self._container.demux(self._stream)
+        end = 0.0
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
+                self._check_end(end)
                 return
             except av.FFmpegError as error:
                 self.problem = _reason(error)
                 return
+            if packet.pts is not None and packet.time_base is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             try:
                 frames = packet.decode()
             except av.EOFError:
@@ -133,6 +135,12 @@ class VideoReader(Reader):
                 continue
             for frame in frames:
                 yield _from_frame(frame)
+
+    def _check_end(self, end: float) -> None:
+        """Matroska and others tell no number of frames, and FFmpeg no error where such a file was cut."""
+        claimed = (self._container.duration or 0) / av.time_base
+        if self.count is None and end < 0.9 * claimed:  # sound may go on a little longer
+            self.problem = f"it ends after {end:.3g} of {claimed:.3g} seconds"
 
 
 class ImageReader(Reader):
@@ -200,12 +208,6 @@ def _from_frame(frame: av.VideoFrame) -> Image:
 
 def _content(image: Path | bytes) -> bytes:
     return image.read_bytes() if isinstance(image, Path) else image
-
-
-def _number(path: Path) -> tuple[int, str]:
-    """Sort key: the last number in the name, so that frame 10 follows frame 9."""
-    digits = re.findall(r"\d+", path.stem)
-    return (int(digits[-1]) if digits else -1, path.name)
 
 
 def _reason(error: Exception) -> str:

@@ -67,7 +67,7 @@ class Estimation(Iterator[Frame]):
     def __next__(self) -> Frame:
         frame_set = next(self._frame_sets)
         if frame_set.index >= self._max_frames:
-            raise LimitExceeded(f"the clip has more than {self._max_frames} frames", field="video")
+            raise _too_long(self._max_frames)  # what no container had told
         self.people = self._tracker.step(frame_set.images)
         people = tuple(self._person(person) for person in self.people)
         self._report.add(frame_set, people)
@@ -170,6 +170,8 @@ class Engine:
         try:
             frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps)
             try:
+                if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
+                    raise _too_long(self.settings.max_frames)
                 rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
                 header = PoseHeader(
                     ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), frame_sets.fps
@@ -189,3 +191,7 @@ class Engine:
         except BaseException:
             self._places.release()
             raise
+
+
+def _too_long(most: int) -> LimitExceeded:
+    return LimitExceeded(f"the clip has more than {most} frames", field="video")

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from synpose.calibration import read_calibration
-from synpose.errors import CalibrationError, InvalidInput
+from synpose.calibration.read import MAX_BYTES, read_calibration
+from synpose.errors import CalibrationError, InvalidInput, LimitExceeded
 from synpose.options import Options
 from synpose.rig import Rig
 from synpose_server.sources import Source
@@ -19,6 +19,8 @@ def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
     """The rig in a request's calibration files; a trouble with their unit is one with the option `units`."""
     if not files:
         raise CalibrationError("the request has no calibration", field="calibration")
+    if max(map(len, files.values())) > MAX_BYTES:
+        raise LimitExceeded(f"a file is larger than the {MAX_BYTES >> 20} MiB of a calibration", field="calibration")
     try:
         return read_calibration(files, units=options.units)
     except CalibrationError as error:
@@ -27,7 +29,10 @@ def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
 
 
 def gather_images(rig: Rig, frame_sets: Sequence[Mapping[str, bytes]]) -> dict[str, list[bytes | None]]:
-    """The images of each camera over all frame sets, None where it is missing; `InvalidInput` for an unknown camera."""
+    """The images of each camera over all frame sets, None where it is missing.
+
+    Raises `InvalidInput` for an unknown camera, and where there is no image at all.
+    """
     gathered: dict[str, list[bytes | None]] = {}
     for index, images in enumerate(frame_sets):
         for camera, image in images.items():
@@ -35,6 +40,10 @@ def gather_images(rig: Rig, frame_sets: Sequence[Mapping[str, bytes]]) -> dict[s
                 _check_calibrated(rig, camera, "frame_sets")  # before anything as long as the clip is made for it
                 gathered[camera] = [None] * len(frame_sets)
             gathered[camera][index] = image
+    if not gathered:
+        raise InvalidInput(
+            "the frame sets hold no image; at least two cameras are needed", field="frame_sets", camera=rig.names[0]
+        )
     return gathered
 
 

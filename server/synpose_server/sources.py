@@ -8,5 +8,5 @@ from typing import BinaryIO, TypeAlias
 
 __all__ = ["Source"]
 
-Source: TypeAlias = Path | BinaryIO | Sequence[bytes | None]
-"""A video file or a folder of numbered images (`Path`), a seekable upload, or encoded images with None for missing."""
+Source: TypeAlias = Path | BinaryIO | Sequence[Path | bytes | None]
+"""A video file, a seekable upload of one, or encoded images (files or bytes) with None for one that is missing."""

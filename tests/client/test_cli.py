@@ -84,13 +84,26 @@ def test_ndjson_holds_all_frames(engine: FakeEngine, folder: Path) -> None:
     assert [frame.index for frame in frames] == [0, 1, 2]
 
 
-def test_folder_of_images_is_a_video(engine: FakeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder is handed to the engine as it is, under its name."""
-    monkeypatch.setattr(Path, "read_bytes", lambda path: path.name.encode())
+def test_folder_of_images_is_a_video(engine: FakeEngine, folder: Path) -> None:
+    """A folder's images are paired by number with those of the others, and one that it lacks is missing."""
+    for name, numbers in (("cam01", (1, 2, 10)), ("cam02", (1, 10))):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in numbers:
+            (folder / "images" / name / f"{number}.jpg").write_bytes(b"%d" % number)
+    assert estimate(videos=("images/cam01", "images/cam02/")) == 0
+    between = [None] * 7
+    assert engine.received[0].sources == {
+        "cam01": [b"1", b"2", *between, b"10"],
+        "cam02": [b"1", None, *between, b"10"],
+    }
+
+
+def test_folder_without_images(engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in which no image lies is one clear line."""
     for name in RIG.names:
         (folder / "images" / name).mkdir(parents=True)
-    assert estimate(videos=("images/cam01", "images/cam02/")) == 0
-    assert engine.received[0].sources == {"cam01": b"cam01", "cam02": b"cam02"}
+    assert estimate(videos=("images/cam01", "images/cam02")) == 2
+    assert "camera 'cam01': the folder images/cam01 holds no JPEG or PNG images" in capsys.readouterr().err
 
 
 def test_estimate_by_a_server(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,5 +110,5 @@ def _read(source: Source) -> Content:
     if isinstance(source, Path):
         return source.read_bytes()
     if isinstance(source, Sequence):
-        return list(source)
+        return [item.read_bytes() if isinstance(item, Path) else item for item in source]
     return source.read()

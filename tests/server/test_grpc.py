@@ -192,7 +192,7 @@ async def test_models_and_skeletons(door: Door) -> None:
         ([], InvalidInput, "nothing was sent", "start", None),
         ([chunk("cam01", b"1")], InvalidInput, "`chunk` came before `start`", "chunk", None),
         ([start(), start()], InvalidInput, "second time", "start", None),
-        ([start(), chunk("cam09", b"1")], InvalidInput, "no such camera; it has cam01, cam02", "chunk", "cam09"),
+        ([start(), chunk("cam09", b"1")], InvalidInput, "no such camera; it has cam01, cam02", "video", "cam09"),
         ([start()], InvalidInput, "at least two cameras", "video", "cam01"),
         ([start(), chunk("cam01", b"1")], InvalidInput, "at least two cameras", "video", "cam02"),
         ([start(), pb.EstimateClipRequest()], InvalidInput, "a message is empty", None, None),

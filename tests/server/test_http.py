@@ -201,7 +201,11 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
     ),
     "more frames than timestamps": (
         [("timestamps", (None, "[0]")), ("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam02/1.jpg", b"x"))],
-        CALIBRATION, 413, "limit-exceeded", "frame_sets", None,
+        CALIBRATION, 422, "invalid-input", "frame_sets.timestamp", None,
+    ),
+    "more timestamps than the longest clip has frames": (
+        [("timestamps", (None, str([*range(1001)]))), *(("frame", (f"{name}/0.jpg", b"x")) for name in RIG.names)],
+        CALIBRATION, 413, "limit-exceeded", "timestamps", None,
     ),
     "timestamps that fall": (
         [("timestamps", (None, "[1, 0]")), ("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam02/1.jpg", b"x"))],

@@ -23,6 +23,7 @@ from synpose.cli.output import whole_file
 from synpose.cli.settings import load_settings
 from synpose.errors import CalibrationError, InvalidInput, VideoError
 from synpose.formats import FORMATS, Format, format_for_path, ndjson
+from synpose.image_sequence import align_folders
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, PoseSequence
 from synpose.rig import Rig
@@ -102,7 +103,8 @@ def _here(rig: Rig, videos: Mapping[str, Path], options: Options) -> Iterator[_A
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
         from synpose_server.requests import match_sources
-    sources = match_sources(rig, videos)
+    folders = {camera: path for camera, path in videos.items() if path.is_dir()}
+    sources = match_sources(rig, {**videos, **align_folders(folders)})
     with Engine(settings, only=options.model).estimate(rig, sources, options) as estimation:
         yield estimation
 

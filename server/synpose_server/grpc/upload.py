@@ -63,7 +63,7 @@ class ClipUpload:
             sources[camera] = cast(BinaryIO, video)
         if self._image_file is not None:
             self._image_file.flush()
-            sources = {camera: SpooledImages(self._image_file, i) for camera, i in self._images.items() if any(i)}
+            sources = {camera: SpooledImages(self._image_file, i) for camera, i in self._images.items()}
         return match_sources(self.rig, sources)
 
     def timestamps(self) -> tuple[float, ...] | None:
@@ -94,7 +94,7 @@ class ClipUpload:
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
         if self._image_file is not None:
             raise InvalidInput("a request holds videos or images, not both", field="chunk")
-        _check_calibrated(rig, chunk.camera, "chunk")
+        _check_calibrated(rig, chunk.camera, "video")
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
@@ -109,7 +109,7 @@ class ClipUpload:
         images = images_of(frame_set)
         places: dict[str, Image] = {}
         for camera, data in images.items():
-            _check_calibrated(rig, camera, "frame_set")
+            _check_calibrated(rig, camera, "frame_sets")
             places[camera] = Image(camera, self._image_bytes, len(data))
             self._image_bytes += len(data)
         if self._image_file is None:
@@ -136,7 +136,7 @@ def check_size(size: int, settings: Settings) -> None:
     """Raise `LimitExceeded` for a request of more bytes than the server accepts."""
     if size > settings.max_body_bytes:
         limit = settings.max_body_bytes / MIB
-        raise LimitExceeded(f"this request is larger than the {limit:g} MiB that this server accepts")
+        raise LimitExceeded(f"this request is larger than the {limit:g} MiB that this server accepts", field="body")
 
 
 def check_length(length: int, settings: Settings) -> None:

@@ -111,13 +111,15 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
         camera, name = _camera_of(image.filename, rig)
         named.setdefault(camera, []).append((name, image))
     # with timestamps the images are numbered as the times are, from 0
-    aligned = align_images(named, first=0 if times else None, most=len(times) if times else settings.max_frames)
+    aligned = align_images(named, first=0 if times else None, most=settings.max_frames)
+    length = max(len(next(iter(aligned.values()))), len(times or ()))
+    if length > settings.max_frames:
+        raise LimitExceeded(f"at most {settings.max_frames} frame sets are accepted", field="timestamps")
     for camera, images in aligned.items():
-        images += [None] * (len(times or ()) - len(images))
+        images += [None] * (length - len(images))
         if camera in sources:
             raise InvalidInput("a request holds videos or images, not both", field="frame", camera=camera)
         sources[camera] = SpooledImages(form.image_file, images)
-    length = len(next(iter(aligned.values())))
     return PoseRequest(rig, match_sources(rig, sources), options, match_timestamps(times or (), length))
 
 

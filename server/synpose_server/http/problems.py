@@ -8,12 +8,15 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from synpose.errors import LimitExceeded, NotAcceptable, ServerError, SynposeError, to_problem
 
 __all__ = ["MEDIA_TYPE", "answer_errors", "problem_of"]
 
 MEDIA_TYPE = "application/problem+json"
+
+_CLIENT_GONE = 499  # as nginx calls it
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
@@ -36,5 +39,9 @@ def answer_errors(app: FastAPI) -> None:
             headers["Connection"] = "close"  # the rest of the body is not read
         return Response(orjson.dumps(problem), problem["status"], headers, MEDIA_TYPE)
 
+    async def give_up(request: Request, error: Exception) -> Response:
+        return Response(status_code=_CLIENT_GONE)  # nobody reads it, and it is no failure that the log should tell
+
+    app.add_exception_handler(ClientDisconnect, give_up)
     for kind in (SynposeError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
