@@ -24,8 +24,9 @@ _PARTS = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel"
 _FAR = 0.15  # metres from ray to joint at which a keypoint counts as half wrong
 _WRONG = 0.15  # mean wrongness from which a part may be exchanged (all its keypoints 6 cm off)
 _BETTER = 0.7  # how much less wrong it must be when exchanged
-_WORSE = 1.5  # how much worse the views may agree with each other for it
-_INSIST = 8  # frame sets after which a part is exchanged only if the views agree better for it
+_WORSE = 0.1  # how much worse the views may agree with each other for it, on the same scale
+_INSIST = 8  # frame sets after which a part is exchanged only if the views agree better for it,
+_GAIN = 0.05  # by at least this
 
 
 class Sides:
@@ -57,7 +58,7 @@ class Sides:
         before = self._discord(origins, directions, scores)
         after = self._discord(origins, restored[1], restored[0][..., 2])
         self._overruled = np.where(wanted.any(-1), self._overruled + 1, 0)
-        believed = (after > _WORSE * before) | ((self._overruled > _INSIST) & (after > _BETTER * before))
+        believed = (after > before + _WORSE) | ((self._overruled > _INSIST) & (after > before - _GAIN))
         return self._exchange(wanted & ~believed[:, None], keypoints, directions)
 
     def _exchange(self, wanted: NDArray[np.bool_], keypoints: Array, directions: Array) -> tuple[Array, Array]:
