@@ -27,10 +27,9 @@ if TYPE_CHECKING:
         VideoError,
     )
     from synpose.options import Options
-    from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, PoseSequence
+    from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, PoseSequence, ServedModel
     from synpose.rig import Camera, Rig
     from synpose.skeleton import SKELETONS, Skeleton, get_skeleton
-    from synpose.transports.base import ServedModel
 
 __all__ = [
     "SKELETONS",
@@ -67,10 +66,9 @@ _MODULES = {
     "calibration": ("read_calibration", "write_calibration"),
     "client": ("AsyncClient", "Client"),
     "options": ("Options",),
-    "pose": ("Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence"),
+    "pose": ("Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence", "ServedModel"),
     "rig": ("Camera", "Rig"),
     "skeleton": ("SKELETONS", "Skeleton", "get_skeleton"),
-    "transports.base": ("ServedModel",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -16,10 +16,10 @@ from synpose.calibration import read_calibration, write_calibration
 from synpose.errors import InvalidInput, ServerError, VideoError
 from synpose.image_sequence import align_folders
 from synpose.options import Options
-from synpose.pose import Frame, PoseHeader, PoseSequence
+from synpose.pose import Frame, PoseHeader, PoseSequence, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import Skeleton
-from synpose.transports.base import ServedModel, Transport, Upload
+from synpose.transports.base import Transport, Upload
 
 __all__ = ["AsyncClient", "AsyncPoseStream", "Client", "PoseStream"]
 

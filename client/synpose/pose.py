@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synpose.skeleton import Skeleton
 
-__all__ = ["Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence"]
+__all__ = ["Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence", "ServedModel"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,17 @@ class ModelInfo:
 
     name: str
     version: str
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that can be asked for, and the skeletons that it can answer in."""
+
+    name: str
+    version: str
+    description: str
+    skeletons: tuple[str, ...]
+    is_default: bool
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,9 @@ class Notice:
     code: str
     message: str
     camera: str | None = None
+
+    def __str__(self) -> str:
+        return self.message if self.camera is None else f"camera {self.camera!r}: {self.message}"
 
 
 @dataclass(frozen=True, eq=False)

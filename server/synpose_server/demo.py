@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from synpose.client import Client
 
 from synpose.calibration import read_calibration
+from synpose.client import Client
 from synpose.errors import OptionsError, ServerError
 from synpose.formats import FORMATS
 from synpose.options import Options
@@ -50,7 +50,7 @@ def demo(clip: Path, output: Path, model: str, console: Console) -> None:
             sequence = PoseSequence(stream.header, frames)
         seconds = time.monotonic() - started
     for notice in sequence.notices:
-        console.print(f"  note: {notice.camera + ': ' if notice.camera else ''}{notice.message}", highlight=False)
+        console.print(f"note: {notice}", highlight=False, markup=False, soft_wrap=True)
 
     for name in ("json", "trc"):
         (output / f"pose{FORMATS[name].suffix}").write_bytes(FORMATS[name].write(sequence))
@@ -59,7 +59,7 @@ def demo(clip: Path, output: Path, model: str, console: Console) -> None:
     write_plot(output / "pose.png", rig, sequence)
 
     with _bar("measuring", len(frames), console) as step:
-        _, report = evaluate_clip(Engine(Settings()), rig, sources, Options(model=model), step)
+        _, report = evaluate_clip(Engine(Settings(), only=model), rig, sources, Options(model=model), step)
     console.print(_table(report, len(frames) / seconds))
     console.print(f"left in {output}/: pose.json, pose.trc, overlay.mp4, pose.png", highlight=False)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from synpose.errors import InvalidInput, LimitExceeded, NotFound, Overloaded
 from synpose.options import Options
-from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
+from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
@@ -23,18 +22,7 @@ from synpose_server.sources import Source
 from synpose_server.synchronise import FrameSets
 from synpose_server.track import TrackedPerson, Tracker
 
-__all__ = ["Engine", "Estimation", "ServedModel"]
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """One line of `GET /v1/models`."""
-
-    name: str
-    version: str
-    description: str
-    skeletons: tuple[str, ...]
-    is_default: bool
+__all__ = ["Engine", "Estimation"]
 
 
 class Estimation(Iterator[Frame]):
@@ -124,7 +112,6 @@ class Engine:
         bundles = self._repository.bundles.values() if only is None else (self._repository[only],)
         self._models = {bundle.name: Model(bundle, settings.provider, settings.graph_threads) for bundle in bundles}
         self._places = threading.BoundedSemaphore(settings.max_clips)
-        self.ready = True
 
     @property
     def models(self) -> tuple[ServedModel, ...]:

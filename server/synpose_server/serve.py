@@ -49,7 +49,7 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
         rpc = GrpcServer(bridge)
         web = _HttpServer(
             uvicorn.Config(
-                create_app(engine, settings),
+                create_app(bridge),
                 loop="none",  # the one that runs
                 http="httptools",
                 ws="none",

@@ -11,10 +11,10 @@ import numpy as np
 
 from synpose.errors import NotFound, VideoError
 from synpose.options import Options
-from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
+from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import get_skeleton
-from synpose_server.engine import Engine, Estimation, ServedModel
+from synpose_server.engine import Engine, Estimation
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 

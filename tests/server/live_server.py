@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
 from synpose_server.http import create_app
 
@@ -18,9 +19,9 @@ __all__ = ["serve"]
 @contextmanager
 def serve(engine: Engine) -> Iterator[str]:
     """The URL of the HTTP door of `engine`."""
-    config = uvicorn.Config(
-        create_app(engine, engine.settings), port=0, loop="uvloop", http="httptools", log_config=None, ws="none"
-    )
+    bridge = Bridge(engine)
+    app = create_app(bridge)
+    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -34,3 +35,4 @@ def serve(engine: Engine) -> Iterator[str]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive(), "the server did not stop"
+        bridge.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -17,22 +17,16 @@ from typing import BinaryIO, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synpose.calibration import read_calibration
+from synpose.cli.clip import Clip, add_arguments, read_clip
 from synpose.cli.extras import needs_extra
 from synpose.cli.output import whole_file
 from synpose.cli.settings import load_settings
-from synpose.errors import CalibrationError, InvalidInput, VideoError
 from synpose.formats import FORMATS, Format, format_for_path, ndjson
-from synpose.image_sequence import align_folders
-from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, PoseSequence
-from synpose.rig import Rig
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
 EXAMPLE = "synpose estimate --calibration Calib.qca.txt --output people.trc cam01.mp4 cam02.mp4 cam03.mp4"
-
-_OPTIONS = ("model", "skeleton", "max_people", "units", "fps")
 
 
 class _Answer(Protocol):
@@ -44,26 +38,19 @@ class _Answer(Protocol):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video, or folder of numbered images")
-    parser.add_argument("--calibration", required=True, type=Path, metavar="FILE", help="calibration of the cameras")
+    add_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write")
-    parser.add_argument("--model", metavar="NAME", help="model to use (default; see `synpose models`)")
     parser.add_argument("--skeleton", metavar="NAME", help="joints to give: coco17, h36m17 or halpe26 (coco17)")
     parser.add_argument("--max-people", type=int, metavar="N", help="people to follow, 1 to 8 (1)")
-    parser.add_argument("--units", choices=("m", "cm", "mm"), help="unit of a calibration that does not state its own")
-    parser.add_argument("--fps", type=float, metavar="F", help="frame rate in place of the videos' own")
     parser.add_argument("--server", metavar="URL", help="let this server do it (http://... or grpc://...)")
 
 
 def run(args: argparse.Namespace) -> None:
     form = format_for_path(args.output)
-    given = {name: getattr(args, name) for name in _OPTIONS}
-    options = Options.from_mapping({name: value for name, value in given.items() if value is not None})
-    videos = _by_camera(args.videos)
-    rig = _rig(args.calibration, options)
+    clip = read_clip(args)
     started = time.monotonic()
     with whole_file(args.output) as file:
-        estimate = _here(rig, videos, options) if args.server is None else _there(args.server, rig, videos, options)
+        estimate = _here(clip) if args.server is None else _there(args.server, clip)
         with estimate as answer:
             frames, people = _write(answer, form, file)
             header = answer.header
@@ -74,55 +61,31 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _by_camera(paths: Iterable[Path]) -> dict[str, Path]:
-    """The videos by camera; raises for one that is not there or a camera that has two."""
-    videos: dict[str, Path] = {}
-    for path in paths:
-        camera = path.resolve().name if path.is_dir() else path.stem
-        if not path.exists():
-            raise VideoError(f"there is no file {path}", field="video", camera=camera)
-        if camera in videos:
-            raise InvalidInput(f"{videos[camera]} and {path} have the same name", field="video", camera=camera)
-        videos[camera] = path
-    return videos
-
-
-def _rig(path: Path, options: Options) -> Rig:
-    try:
-        return read_calibration(path, units=options.units)
-    except CalibrationError as error:
-        if error.field != "units":
-            raise
-        raise CalibrationError(f"{error.message} (--units)", field="units", camera=error.camera) from None
-
-
 @contextmanager
-def _here(rig: Rig, videos: Mapping[str, Path], options: Options) -> Iterator[_Answer]:
+def _here(clip: Clip) -> Iterator[_Answer]:
     """An estimate by an engine in this process."""
     settings = load_settings()
+    sources = clip.sources()
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
-        from synpose_server.requests import match_sources
-    folders = {camera: path for camera, path in videos.items() if path.is_dir()}
-    sources = match_sources(rig, {**videos, **align_folders(folders)})
-    with Engine(settings, only=options.model).estimate(rig, sources, options) as estimation:
+    with Engine(settings, only=clip.options.model).estimate(clip.rig, sources, clip.options) as estimation:
         yield estimation
 
 
 @contextmanager
-def _there(server: str, rig: Rig, videos: Mapping[str, Path], options: Options) -> Iterator[_Answer]:
+def _there(server: str, clip: Clip) -> Iterator[_Answer]:
     """An estimate by a server."""
     from synpose.client import Client
 
     with (
         Client(server) as client,
         client.stream(
-            videos,
-            rig,
-            model=options.model,
-            skeleton=options.skeleton,
-            max_people=options.max_people,
-            fps=options.fps,
+            clip.videos,
+            clip.rig,
+            model=clip.options.model,
+            skeleton=clip.options.skeleton,
+            max_people=clip.options.max_people,
+            fps=clip.options.fps,
         ) as stream,
     ):
         yield stream
@@ -161,7 +124,6 @@ def _shown(frames: Iterable[Frame], total: int | None) -> Iterator[Frame]:
         started = time.monotonic()
         for count, frame in enumerate(frames, 1):
             for notice in frame.notices:
-                where = f"camera {notice.camera!r}: " if notice.camera is not None else ""
-                console.print(f"note: {where}{notice.message}")
+                console.print(f"note: {notice}")
             progress.update(task, completed=count, rate=f"{count / (time.monotonic() - started):.1f}/s")
             yield frame

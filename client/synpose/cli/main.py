@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from synpose.cli import estimate, models, serve
+from synpose.cli import demo, estimate, evaluate, models, serve
 from synpose.errors import OptionsError, SynposeError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, estimate, models)
+_COMMANDS = (serve, estimate, demo, evaluate, models)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,7 @@ from synpose.cli.extras import needs_extra
 from synpose.cli.settings import load_settings
 
 if TYPE_CHECKING:
-    from synpose.transports.base import ServedModel
-    from synpose_server.engine import ServedModel as LocalModel
+    from synpose.pose import ServedModel
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _models(server: str | None) -> tuple[ServedModel, ...] | tuple[LocalModel, ...]:
+def _models(server: str | None) -> tuple[ServedModel, ...]:
     if server is not None:
         from synpose.client import Client
 

@@ -1,5 +1,5 @@
 """The two wires of the client, peers behind one small base."""
 
-from synpose.transports.base import ServedModel, Transport, Upload
+from synpose.transports.base import Transport, Upload
 
-__all__ = ["ServedModel", "Transport", "Upload"]
+__all__ = ["Transport", "Upload"]

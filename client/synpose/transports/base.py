@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from synpose.options import Options
-from synpose.pose import Frame, PoseHeader
+from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
 
-__all__ = ["ServedModel", "Transport", "Upload"]
+__all__ = ["Transport", "Upload"]
 
 Upload: TypeAlias = Path | bytes | Sequence[Path | bytes | None]
 """What is sent for a camera: a video (a file or its bytes), or encoded images in order with None for a missing one."""
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model that a server offers."""
-
-    name: str
-    version: str
-    description: str
-    skeletons: tuple[str, ...]
-    is_default: bool
 
 
 class Transport(Protocol):

@@ -15,9 +15,9 @@ import grpc.aio
 
 from synpose.errors import InvalidInput, LimitExceeded, ServerError, SynposeError, VideoError, from_problem
 from synpose.options import Options
-from synpose.pose import Frame, PoseHeader
+from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import ServedModel, Upload
+from synpose.transports.base import Upload
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import (

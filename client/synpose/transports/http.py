@@ -17,9 +17,9 @@ import httpx
 from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
 from synpose.formats import json as pose_json
 from synpose.options import Options
-from synpose.pose import Frame, PoseHeader
+from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import ServedModel, Upload
+from synpose.transports.base import Upload
 
 __all__ = ["HttpTransport"]
 

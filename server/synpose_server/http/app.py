@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import orjson
@@ -19,11 +19,9 @@ from synpose.formats import FORMATS, format_for_accept, ndjson
 from synpose.pose import Frame, PoseSequence
 from synpose.skeleton import SKELETONS
 from synpose_server.bridge import Bridge, Running
-from synpose_server.engine import Engine
 from synpose_server.http import documents
 from synpose_server.http.body import read_body
 from synpose_server.http.problems import answer_errors, problem_of
-from synpose_server.settings import Settings
 
 __all__ = ["create_app"]
 
@@ -32,15 +30,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The HTTP door of `engine`."""
-    bridge = Bridge(engine)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(bridge.close)
-
+def create_app(bridge: Bridge) -> FastAPI:
+    """The HTTP door of the engine behind `bridge`, which it shares with other doors and does not close."""
+    settings, engine = bridge.engine.settings, bridge.engine
     # FastAPI's pages under /docs load their scripts from elsewhere, which a server without internet cannot offer.
     app = FastAPI(
         title="Synpose",
@@ -49,7 +41,6 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
     )
     answer_errors(app)
 

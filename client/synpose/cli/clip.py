@@ -1,0 +1,73 @@
+"""A clip on the command line: the videos, their calibration and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synpose.calibration import read_calibration
+from synpose.cli.extras import needs_extra
+from synpose.errors import CalibrationError, InvalidInput, VideoError
+from synpose.image_sequence import align_folders
+from synpose.options import Options
+from synpose.rig import Rig
+
+if TYPE_CHECKING:
+    from synpose_server.sources import Source
+
+__all__ = ["Clip", "add_arguments", "read_clip"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What was asked for: a rig, a video (file, or folder of numbered images) by camera, and options."""
+
+    rig: Rig
+    videos: Mapping[str, Path]
+    options: Options
+
+    def sources(self) -> Mapping[str, Source]:
+        """The videos as an engine in this process takes them; raises as a server would."""
+        with needs_extra("server,cpu"):
+            from synpose_server.requests import match_sources
+        folders = {camera: path for camera, path in self.videos.items() if path.is_dir()}
+        return match_sources(self.rig, {**self.videos, **align_folders(folders)})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `read_clip` reads, on `parser`."""
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video, or folder of numbered images")
+    parser.add_argument("--calibration", required=True, type=Path, metavar="FILE", help="calibration of the cameras")
+    parser.add_argument("--model", metavar="NAME", help="model to use (default; see `synpose models`)")
+    parser.add_argument("--units", choices=("m", "cm", "mm"), help="unit of a calibration that does not state its own")
+    parser.add_argument("--fps", type=float, metavar="F", help="frame rate in place of the videos' own")
+
+
+def read_clip(args: argparse.Namespace) -> Clip:
+    """The clip that `args` describe; raises from `synpose.errors` for what cannot be used."""
+    given = {field.name: getattr(args, field.name, None) for field in fields(Options)}
+    options = Options.from_mapping({name: value for name, value in given.items() if value is not None})
+    videos = _by_camera(args.videos)
+    try:
+        rig = read_calibration(args.calibration, units=options.units)
+    except CalibrationError as error:
+        if error.field != "units":
+            raise
+        raise CalibrationError(f"{error.message} (--units)", field="units", camera=error.camera) from None
+    return Clip(rig, videos, options)
+
+
+def _by_camera(paths: Iterable[Path]) -> dict[str, Path]:
+    """The videos by camera; raises for one that is not there or a camera that has two."""
+    videos: dict[str, Path] = {}
+    for path in paths:
+        camera = path.resolve().name if path.is_dir() else path.stem
+        if not path.exists():
+            raise VideoError(f"there is no file {path}", field="video", camera=camera)
+        if camera in videos:
+            raise InvalidInput(f"{videos[camera]} and {path} have the same name", field="video", camera=camera)
+        videos[camera] = path
+    return videos
