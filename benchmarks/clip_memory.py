@@ -77,9 +77,11 @@ def curve(videos: Sequence[Path], model: str, frames: int, folder: Path) -> None
             print(
                 f"  {share:3d} to {share + 10:3d} % of the run  median {np.median(part):6.0f}  most {part.max():6.0f}"
             )
-    half = seconds > seconds[-1] / 2
-    slope = np.polyfit(seconds[half] / seconds[-1] * frames, resident[half], 1)[0]
-    print(f"  growth over the second half {slope * 1000:.2f} MiB a thousand frame sets")
+    middle, end = (
+        np.median(resident[int(len(seconds) * a) : int(len(seconds) * b)]) for a, b in ((0.4, 0.6), (0.8, 1))
+    )
+    growth = (end - middle) / (0.4 * frames) * 1000
+    print(f"  growth from the middle to the end {growth:.2f} MiB a thousand frame sets")
     print(f"  peak (ru_maxrss) {usage.ru_maxrss / 1024:.0f} MiB")
 
 
