@@ -276,6 +276,13 @@ TABLE: dict[str, Row] = {
     "pictures of 20,000×20,000 in a small video": (lambda: one(huge_pictures("mjpeg", "avi")), NO_VIDEO, VIDEO),
     "pictures of 16,383×16,383 in a small video": (lambda: one(huge_pictures("libvpx", "ivf")), NO_VIDEO, VIDEO),
     "a container that claims 20,000×20,000": (lambda: one(huge_claim()), Answered(FRAMES, FRAMES), VIDEO),
+    "a video that changes its size": (
+        lambda: one(
+            b"".join(encoded(p, container="mpegts") for p in (frames("cam02")[:4], frames("cam02")[:, ::2, ::2]))
+        ),
+        NO_VIDEO,
+        VIDEO,
+    ),
     "another frame rate": (lambda: one(encoded(frames("cam02"), fps=30)), NO_VIDEO, VIDEO),
     "a shorter video": (
         lambda: one(encoded(frames("cam02")[:5])),
