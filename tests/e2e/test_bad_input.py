@@ -480,6 +480,18 @@ def test_bad_input(server: Server, row: str, door: str) -> None:
     expected.check(door, answer)
 
 
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("method", ["EstimatePose3D", "EstimateClip", "ListModels"])
+def test_message_that_is_none(server: Server, method: str) -> None:
+    """What is no message of the contract is INVALID_ARGUMENT with a problem, not a failure of the server."""
+    with grpc.insecure_channel(server.target) as channel:
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/synpose.v1.PoseService/{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(iter([b"\xff\xff"]), timeout=SOON))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "synpose-problem-bin" in {pair.key for pair in caught.value.trailing_metadata()}
+
+
 def test_server_is_no_worse_after_the_table(server: Server, good: Answer, memory: int) -> None:
     """After all of that a good request gets the same answer at both doors, memory has not grown, and nothing failed."""
     for door in VIDEO:
