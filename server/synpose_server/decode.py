@@ -106,7 +106,10 @@ class VideoReader(Reader):
     def __iter__(self) -> Iterator[Image | None]:
         yield from self._begin
         self._begin.clear()
-        yield from self._images
+        for image in self._images:
+            if image is not None and image.size != self.size:  # no intrinsics hold for both
+                raise _resized(self.camera, image.size, self.size)
+            yield image
 
     def close(self) -> None:
         self._container.close()
@@ -178,11 +181,7 @@ class ImageReader(Reader):
     def _decode(self, content: bytes) -> Image:
         size = self._read_size(content)
         if size != self.size:
-            raise VideoError(
-                f"images of different sizes: {size[0]}×{size[1]} after {self.size[0]}×{self.size[1]}",
-                field="video",
-                camera=self.camera,
-            )
+            raise _resized(self.camera, size, self.size)
         try:
             if not content.startswith(_PNG_SIGNATURE):
                 return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
@@ -212,6 +211,12 @@ def _content(image: Path | bytes) -> bytes:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
+
+
+def _resized(camera: str, size: tuple[int, int], first: tuple[int, int]) -> VideoError:
+    return VideoError(
+        f"images of different sizes: {size[0]}×{size[1]} after {first[0]}×{first[1]}", field="video", camera=camera
+    )
 
 
 def _too_large(camera: str, size: tuple[int, int], limit: int) -> LimitExceeded:

@@ -276,6 +276,13 @@ TABLE: dict[str, Row] = {
     "pictures of 20,000×20,000 in a small video": (lambda: one(huge_pictures("mjpeg", "avi")), NO_VIDEO, VIDEO),
     "pictures of 16,383×16,383 in a small video": (lambda: one(huge_pictures("libvpx", "ivf")), NO_VIDEO, VIDEO),
     "a container that claims 20,000×20,000": (lambda: one(huge_claim()), Answered(FRAMES, FRAMES), VIDEO),
+    "a video that changes its size": (
+        lambda: one(
+            b"".join(encoded(p, container="mpegts") for p in (frames("cam02")[:4], frames("cam02")[:, ::2, ::2]))
+        ),
+        NO_VIDEO,
+        VIDEO,
+    ),
     "another frame rate": (lambda: one(encoded(frames("cam02"), fps=30)), NO_VIDEO, VIDEO),
     "a shorter video": (
         lambda: one(encoded(frames("cam02")[:5])),
@@ -471,6 +478,18 @@ def test_bad_input(server: Server, row: str, door: str) -> None:
     answer = DOORS[door](server, request)
     assert time.monotonic() - started < SOON
     expected.check(door, answer)
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("method", ["EstimatePose3D", "EstimateClip", "ListModels"])
+def test_message_that_is_none(server: Server, method: str) -> None:
+    """What is no message of the contract is INVALID_ARGUMENT with a problem, not a failure of the server."""
+    with grpc.insecure_channel(server.target) as channel:
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/synpose.v1.PoseService/{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(iter([b"\xff\xff"]), timeout=SOON))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "synpose-problem-bin" in {pair.key for pair in caught.value.trailing_metadata()}
 
 
 def test_server_is_no_worse_after_the_table(server: Server, good: Answer, memory: int) -> None:

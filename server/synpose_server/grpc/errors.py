@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
-from synpose.errors import ServerError, SynposeError, status_of, to_problem
+from synpose.errors import InvalidInput, ServerError, SynposeError, status_of, to_problem
 from synpose.v1.pose_pb2 import DESCRIPTOR
 from synpose.wire import PROBLEM_TRAILER
 
@@ -40,26 +41,44 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(self._OURS):
             return cast("Handler | None", handler)
+        parse = _parser(handler.request_deserializer)
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                _streaming(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+                _streaming(handler.stream_stream, parse), response_serializer=handler.response_serializer
             )
         return grpc.unary_unary_rpc_method_handler(
-            _unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            _unary(handler.unary_unary, parse), response_serializer=handler.response_serializer
         )
 
 
-def _unary(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
-    async def answered(request: Any, context: Context) -> Any:
+def _parser(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`deserialize` for the guarded part of a call: left to gRPC, a broken message is a failure of the server."""
+
+    def parse(message: bytes) -> Any:
+        try:
+            return deserialize(message)
+        except DecodeError:
+            raise InvalidInput("a message is none of synpose.v1", field="body") from None
+
+    return parse
+
+
+def _unary(
+    method: Callable[[Any, Context], Awaitable[Any]], parse: Callable[[bytes], Any]
+) -> Callable[[Any, Any], Any]:
+    async def answered(request: bytes, context: Context) -> Any:
         async with _errors_answered(context):
-            return await method(request, context)
+            return await method(parse(request), context)
 
     return answered
 
 
-def _streaming(method: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> Callable[[Any, Any], Any]:
-    async def answered(requests: Any, context: Context) -> None:
-        async with _errors_answered(context), aclosing(method(requests, context)) as responses:
+def _streaming(
+    method: Callable[[Any, Context], AsyncGenerator[Any, None]], parse: Callable[[bytes], Any]
+) -> Callable[[Any, Any], Any]:
+    async def answered(requests: AsyncIterator[bytes], context: Context) -> None:
+        parsed = (parse(request) async for request in requests)
+        async with _errors_answered(context), aclosing(method(parsed, context)) as responses:
             async for response in responses:
                 await context.write(response)
 
