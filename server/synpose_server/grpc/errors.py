@@ -78,7 +78,7 @@ def _streaming(
 ) -> Callable[[Any, Any], Any]:
     async def answered(requests: AsyncIterator[bytes], context: Context) -> None:
         parsed = (parse(request) async for request in requests)
-        async with _errors_answered(context), aclosing(method(parsed, context)) as responses:
+        async with _errors_answered(context), aclosing(parsed), aclosing(method(parsed, context)) as responses:
             async for response in responses:
                 await context.write(response)
 
