@@ -62,6 +62,7 @@ class Estimation(Iterator[Frame]):
         notices = (*self._pending, *frame_set.notices)
         self._pending = ()
         if frame_set.is_last:
+            self._tracker.check_scale()
             notices = (*notices, *self._report.notices())
         time = self._timestamps[frame_set.index] if self._timestamps else frame_set.index / self.header.fps
         return Frame(frame_set.index, time, people, notices)

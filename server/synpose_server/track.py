@@ -146,13 +146,20 @@ class Tracker:
             self._plausible = True
             return True
         self._impossible.append(height)
-        if not self._plausible and len(self._impossible) >= _PATIENCE:
+        self.check_scale(_PATIENCE)
+        return False
+
+    def check_scale(self, patience: int = 1) -> None:
+        """Raise `CalibrationError` if at least `patience` people were found and none had the size of a person.
+
+        To be called at the end of a clip, too: a short one may be over before patience is.
+        """
+        if not self._plausible and len(self._impossible) >= patience:
             raise CalibrationError(
                 f"the person would be {np.median(self._impossible):.3g} m tall; the lengths of the calibration are "
                 "probably in another unit: pass units (m, cm or mm)",
                 field="options.units",
             )
-        return False
 
     # -- following people ----------------------------------------------------------------------------------------
 

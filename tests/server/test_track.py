@@ -119,6 +119,16 @@ def test_a_wrong_unit_is_told(scale: float) -> None:
     assert caught.value.field == "options.units"
 
 
+def test_a_wrong_unit_is_told_of_a_short_clip_too() -> None:
+    """One frame set is not enough to be sure at once, but at the end of the clip it is all there is."""
+    truth = circle_rig(4)
+    model = PaintedModel(truth, [STANDING])
+    tracker = Tracker(model, circle_rig(4, scale=1000.0), 1)  # type: ignore[arg-type]
+    assert tracker.step([painted(v) for v in range(4)]) == []
+    with pytest.raises(CalibrationError, match="m tall"):
+        tracker.check_scale()
+
+
 def test_a_view_of_someone_else_is_outvoted() -> None:
     """A view whose keypoints are all metres away loses its say, and is not named among the views."""
 

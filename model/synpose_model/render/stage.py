@@ -33,7 +33,7 @@ class Stage:
     """
 
     def __init__(self) -> None:
-        self._gl = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]  # stub says dict
+        self._gl = moderngl.create_context(standalone=True, backend="egl")
         self._gl.enable(moderngl.DEPTH_TEST)
         self._gl.depth_func = "<="  # the sky lies at the very end of the depth buffer
         self._programs = {
