@@ -92,6 +92,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._since_search = _SEARCH_EVERY
+        self._searches = 0
         self._impossible: list[float] = []
         self._plausible = False
 
@@ -109,6 +110,7 @@ class Tracker:
 
     def _search(self, images: Sequence[Image | None]) -> None:
         """Start tracks for the people that the detector finds and nobody follows yet."""
+        self._searches += 1
         detections = [d for view, image in enumerate(images) if image is not None for d in self._detect(view, image)]
         detections = [d for d in detections if not any(self._follows(track, d) for track in self._tracks)]
         for candidate in associate(self.rig, detections):
@@ -146,15 +148,16 @@ class Tracker:
             self._plausible = True
             return True
         self._impossible.append(height)
-        self.check_scale(_PATIENCE)
+        if len(self._impossible) >= _PATIENCE:
+            self.check_scale()
         return False
 
-    def check_scale(self, patience: int = 1) -> None:
-        """Raise `CalibrationError` if at least `patience` people were found and none had the size of a person.
+    def check_scale(self) -> None:
+        """Raise `CalibrationError` if most searches found someone, and never anyone of the size of a person.
 
         To be called at the end of a clip, too: a short one may be over before patience is.
         """
-        if not self._plausible and len(self._impossible) >= patience:
+        if not self._plausible and 2 * len(self._impossible) > self._searches:
             raise CalibrationError(
                 f"the person would be {np.median(self._impossible):.3g} m tall; the lengths of the calibration are "
                 "probably in another unit: pass units (m, cm or mm)",
