@@ -151,7 +151,7 @@ def test_joints_that_nobody_saw_well_are_unknown() -> None:
 def test_lines_that_meet_behind_a_camera_are_no_agreement() -> None:
     """What the first camera sees upside down fits a person behind it, whom the second camera does see: nobody."""
     rig = circle_rig(2)
-    first, second = rig
+    first, _ = rig
     person = STANDING + (6, -0.5, 0)
     through = first.to_camera(person)
     assert (through[:, 2] < 0).all()
