@@ -16,12 +16,14 @@ MIB = 1024 * 1024
 class Settings(BaseSettings):
     """Read once, when it is made; an unknown flag or an unusable value is an error at start."""
 
-    model_config = SettingsConfigDict(env_prefix="SYNPOSE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="SYNPOSE_", frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` in the container."""
     http_port: int = Field(default=8000, ge=0, le=65535)
+    """Port of HTTP; 0 for a free one."""
     grpc_port: int = Field(default=8001, ge=0, le=65535)
+    """Port of gRPC; 0 for a free one."""
     models: Path | None = None
     """Folder of bundles; the bundles that come with the package when not set."""
     provider: str = "cpu"
@@ -35,9 +37,10 @@ class Settings(BaseSettings):
     max_frames: int = Field(default=216_000, ge=1)
     """Longest clip: an hour at 60 frames a second."""
     max_cameras: int = Field(default=16, ge=2, le=16)
+    """Most cameras of one clip."""
     max_clips: int = Field(default=2, ge=1)
     """Clips computed at the same time; more wait for `queue_seconds`."""
-    queue_seconds: float = Field(default=30.0, ge=0)
+    queue_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long a request waits for its turn before it is told that the server is busy."""
 
     @property
