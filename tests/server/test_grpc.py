@@ -211,6 +211,13 @@ async def test_models_and_skeletons(door: Door) -> None:
             None,
         ),
         ([start(), chunk("cam01", bytes(MAX_CHUNK_BYTES + 1))], LimitExceeded, "1 MiB", "chunk", "cam01"),
+        (
+            [start(), pb.EstimateClipRequest(frame_set=pb.FrameSet())],
+            InvalidInput,
+            "hold no image",
+            "frame_sets",
+            "cam01",
+        ),
         ([start(skeleton="stick")], NotFound, "there are coco17", "options.skeleton", None),
         ([start(max_people=9)], InvalidInput, "1 to 8", "options.max_people", None),
         ([clip_start(pb.Calibration())], InvalidInput, "no calibration", "calibration", None),
@@ -272,6 +279,7 @@ async def test_limits_of_the_settings() -> None:
     async with Door(fake(max_body_bytes=3_000_000, max_frames=2, max_cameras=2)) as door:
         three = [*RIG, Camera("cam03", (64, 48), RIG.cameras[0].K, np.eye(3), [0, 1, 4])]
         wide = calibration_to_message({"rig.json": write_calibration(Rig(tuple(three))).encode()})
+        crowd = frame_set(cam01=b"1", cam02=b"2", cam03=b"3")
         sets = [frame_set(cam01=b"1", cam02=b"2")] * 3
         large = [frame_set(cam01=bytes(3_000_000), cam02=b"2")]
         calls: dict[str, Awaitable[Any]] = {
@@ -280,7 +288,8 @@ async def test_limits_of_the_settings() -> None:
             ),
             "2.86102 MiB": door.clip([start(), *[chunk("cam01", bytes(MAX_CHUNK_BYTES))] * 3]),
             "2 frame sets": door.clip([start(), *(pb.EstimateClipRequest(frame_set=s) for s in sets)]),
-            "3 cameras": door.clip([clip_start(wide)]),
+            "at most 2 cameras": door.clip([clip_start(wide), *(chunk(c.name, b"1") for c in three)]),
+            "at most 2 cameras are": door.clip([clip_start(wide), pb.EstimateClipRequest(frame_set=crowd)]),
             "at most": door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=sets)),
         }
         for says, call in calls.items():
@@ -289,6 +298,19 @@ async def test_limits_of_the_settings() -> None:
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert says in problem(caught.value).message
         assert not door.engine.received
+
+
+async def test_a_rig_may_have_more_cameras_than_are_sent() -> None:
+    """What the limit counts is the cameras that are sent."""
+    rig = Rig(tuple(Camera(f"cam{n:02}", (64, 48), RIG.cameras[0].K, np.eye(3), [n / 9, 0, 4]) for n in range(24)))
+    calibration = calibration_to_message({"rig.json": write_calibration(rig).encode()})
+    async with Door(fake(max_cameras=2)) as door:
+        await door.clip([clip_start(calibration), chunk("cam07", b"1"), chunk("cam09", b"2")])
+        sets = [frame_set(cam07=b"1"), frame_set(cam09=b"2")]
+        await door.clip([clip_start(calibration), *(pb.EstimateClipRequest(frame_set=s) for s in sets)])
+        await door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=calibration, frame_sets=sets))
+        images: dict[str, Any] = {"cam07": [b"1", None], "cam09": [None, b"2"]}
+        assert [r.sources for r in door.engine.received] == [{"cam07": b"1", "cam09": b"2"}, images, images]
 
 
 async def test_error_with_a_name_of_any_length(door: Door) -> None:

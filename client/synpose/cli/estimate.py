@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 def _here(clip: Clip) -> Iterator[_Answer]:
     """An estimate by an engine in this process."""
     settings = load_settings()
-    sources = clip.sources()
+    sources = clip.sources(settings)
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
     with Engine(settings, only=clip.options.model).estimate(clip.rig, sources, clip.options) as estimation:

@@ -36,7 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     clip = read_clip(args)
-    settings, sources = load_settings(), clip.sources()
+    settings = load_settings()
+    sources = clip.sources(settings)
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
         from synpose_server.evaluate_clip import evaluate_clip

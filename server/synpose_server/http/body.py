@@ -18,10 +18,11 @@ from synpose.errors import InvalidInput, LimitExceeded, OptionsError
 from synpose.image_sequence import align_images
 from synpose.options import Options
 from synpose.rig import Rig
-from synpose_server.http.form import Form, Image, SpooledImages, read_form
-from synpose_server.requests import gather_images, match_sources, match_timestamps, read_rig
+from synpose_server.http.form import Form, read_form
+from synpose_server.requests import check_sent, gather_images, match_sources, match_timestamps, read_rig
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
+from synpose_server.spooled import StoredImage, StoredImages
 
 __all__ = ["PoseRequest", "read_body"]
 
@@ -102,14 +103,15 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
     if not form.images:
         if "timestamps" in single:
             raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
-        return PoseRequest(rig, match_sources(rig, sources), options, None)
+        return PoseRequest(rig, match_sources(rig, sources, settings), options, None)
     times = _json(single["timestamps"], "timestamps") if "timestamps" in single else None
     if times is not None and not (isinstance(times, list) and all(map(_is_number, times))):
         raise InvalidInput("timestamps must be a JSON list of numbers", field="timestamps")
-    named: dict[str, list[tuple[str, Image]]] = {}
+    named: dict[str, list[tuple[str, StoredImage]]] = {}
     for image in form.images:
         camera, name = _camera_of(image.filename, rig)
-        named.setdefault(camera, []).append((name, image))
+        named.setdefault(camera, []).append((name, image.stored))
+    check_sent(rig, named, "frame_sets", settings)  # before anything as long as the clip is made for each
     # with timestamps the images are numbered as the times are, from 0
     aligned = align_images(named, first=0 if times else None, most=settings.max_frames)
     length = max(len(next(iter(aligned.values()))), len(times or ()))
@@ -119,8 +121,8 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
         images += [None] * (length - len(images))
         if camera in sources:
             raise InvalidInput("a request holds videos or images, not both", field="frame", camera=camera)
-        sources[camera] = SpooledImages(form.image_file, images)
-    return PoseRequest(rig, match_sources(rig, sources), options, match_timestamps(times or (), length))
+        sources[camera] = StoredImages(form.image_file, images)
+    return PoseRequest(rig, match_sources(rig, sources, settings), options, match_timestamps(times or (), length))
 
 
 def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
@@ -159,7 +161,7 @@ def _from_json(content: bytes, settings: Settings) -> PoseRequest:
         if not isinstance(images, dict):
             raise InvalidInput("images must be an object of camera and base64", field="frame_sets.images")
         frame_sets.append({camera: _image(camera, text) for camera, text in images.items() if text is not None})
-    sources = match_sources(rig, gather_images(rig, frame_sets))
+    sources = match_sources(rig, gather_images(rig, frame_sets, settings), settings)
     return PoseRequest(rig, sources, options, match_timestamps(times, len(frame_sets)))
 
 
