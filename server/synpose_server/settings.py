@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     max_frames: int = Field(default=216_000, ge=1)
     """Longest clip: an hour at 60 frames a second."""
     max_cameras: int = Field(default=16, ge=2, le=16)
+    """Cameras that a request may send; its calibration may hold more."""
+    max_uploads: int = Field(default=16, ge=1)
+    """Requests whose body is being read, over both doors; one more is told that the server is busy."""
+    upload_seconds: float = Field(default=60.0, gt=0)
+    """How long an upload may pause before it is given up."""
     max_clips: int = Field(default=2, ge=1)
     """Clips computed at the same time; more wait for `queue_seconds`."""
     queue_seconds: float = Field(default=30.0, ge=0)

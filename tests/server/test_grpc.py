@@ -300,6 +300,22 @@ async def test_limits_of_the_settings() -> None:
         assert not door.engine.received
 
 
+async def test_uploads_are_bounded_in_number_and_patience() -> None:
+    """One more than may be sent at a time is refused; a stalled one is ended and gives its place up."""
+    async with Door(fake(max_uploads=1, upload_seconds=0.5)) as door:
+        stalled = door.stub.EstimateClip()
+        await stalled.write(start())
+        await stalled.initial_metadata()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await door.clip(CLIP)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert isinstance(problem(caught.value), Overloaded)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stalled.read()
+        assert "nothing of the body came for 0.5 s" in problem(caught.value).message
+        assert len(await door.clip(CLIP)) == 4
+
+
 async def test_a_rig_may_have_more_cameras_than_are_sent() -> None:
     """What the limit counts is the cameras that are sent."""
     rig = Rig(tuple(Camera(f"cam{n:02}", (64, 48), RIG.cameras[0].K, np.eye(3), [n / 9, 0, 4]) for n in range(24)))

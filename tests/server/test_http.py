@@ -8,6 +8,7 @@ import socket
 import time
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,26 @@ def test_a_chunked_body_is_counted(url: str) -> None:
     with httpx.Client() as client:
         response = client.post(f"{url}/v1/pose3d", content=(c for s in (parts, chunks) for c in s), headers=head)
     check_problem(response, 413, "limit-exceeded", "body", None)
+
+
+def test_uploads_are_bounded_in_number_and_patience() -> None:
+    """One more than may be sent at a time is told when to come again; a stalled one is ended and gives its place up."""
+    head = (
+        b"POST /v1/pose3d HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: 1000\r\n\r\n--x\r\n"
+    )
+    settings = Settings(max_uploads=1, upload_seconds=0.5)
+    with serve(FakeEngine(settings)) as url, ThreadPoolExecutor() as pool:
+        stalled = pool.submit(exchange, url, head)
+        deadline = time.monotonic() + 5
+        while (response := httpx.post(f"{url}/v1/pose3d", files=FILES)).status_code == 200:
+            assert time.monotonic() < deadline
+        check_problem(response, 503, "overloaded", None, None)
+        assert int(response.headers["retry-after"]) > 0
+        answer = stalled.result()  # which ends when the server closes the connection
+        assert b" 422 " in answer
+        assert b"nothing of the body came for 0.5 s" in answer
+        assert httpx.post(f"{url}/v1/pose3d", files=FILES).status_code == 200
 
 
 def exchange(url: str, request: bytes) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
-from fastapi import Request
+from starlette.datastructures import Headers
 
 from synpose.errors import InvalidInput, LimitExceeded, OptionsError
 from synpose.image_sequence import align_images
@@ -41,18 +41,20 @@ class PoseRequest:
 
 
 @asynccontextmanager
-async def read_body(request: Request, settings: Settings) -> AsyncIterator[PoseRequest]:
-    """The request in the body; its uploads are there until the block is left. Raises from `synpose.errors`."""
-    content_type = request.headers.get("content-type", "")
+async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[PoseRequest]:
+    """The request in `body`; its uploads are there until the block is left. Raises from `synpose.errors`."""
+    content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
         limit = min(settings.max_body_bytes, _JSON_BYTES)
-        content = b"".join([chunk async for chunk in _limited(request, limit, "; send files as multipart/form-data")])
+        content = b"".join(
+            [chunk async for chunk in _limited(headers, body, limit, "; send files as multipart/form-data")]
+        )
         yield await asyncio.to_thread(_from_json, content, settings)
     elif kind == "multipart/form-data":
         with Form() as form:
-            body = _limited(request, settings.max_body_bytes)
-            await read_form(body, content_type, form, most_videos=settings.max_cameras)
+            limited = _limited(headers, body, settings.max_body_bytes)
+            await read_form(limited, content_type, form, most_videos=settings.max_cameras)
             yield await asyncio.to_thread(_from_form, form, settings)
     else:
         raise InvalidInput(
@@ -61,14 +63,14 @@ async def read_body(request: Request, settings: Settings) -> AsyncIterator[PoseR
         )
 
 
-async def _limited(request: Request, limit: int, advice: str = "") -> AsyncIterator[bytes]:
+async def _limited(headers: Headers, body: AsyncIterator[bytes], limit: int, advice: str = "") -> AsyncIterator[bytes]:
     """The chunks of the body; raises `LimitExceeded` from the declared length, or at the byte that is too much."""
     error = LimitExceeded(f"the body is larger than {limit} bytes{advice}", field="body")
-    declared = request.headers.get("content-length", "")
+    declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise error
     size = 0
-    async for chunk in request.stream():
+    async for chunk in body:
         size += len(chunk)
         if size > limit:
             raise error
