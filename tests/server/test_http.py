@@ -251,6 +251,16 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
     "unknown model": (
         [*VIDEOS, ("options", (None, '{"model": "x"}'))], CALIBRATION, 404, "not-found", "options.model", None,
     ),
+    "half a character in a calibration": (
+        VIDEOS, CALIBRATION.replace("cam01", "\\ud800"), 422, "calibration-error", "calibration", None,
+    ),
+    "half a character where another value is wrong": (
+        VIDEOS, CALIBRATION.replace("cam01", "\\ud800").replace("1280", "[]"),
+        422, "calibration-error", "calibration", None,
+    ),
+    "line break in a name": (
+        VIDEOS, CALIBRATION.replace("cam01", "\\n1"), 422, "calibration-error", "calibration.name", None,
+    ),
     "three calibrations": (
         [*VIDEOS, ("calibration", ("b", "{}")), ("calibration", ("c", "{}"))],
         CALIBRATION, 422, "calibration-error", "calibration", None,
