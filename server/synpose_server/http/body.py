@@ -8,7 +8,6 @@ import binascii
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
@@ -98,7 +97,7 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
     for field, filename, file in form.videos:
         if field != "video" and field not in rig.names:
             raise _unknown_field(field)
-        camera = PurePosixPath(filename).stem if field == "video" else field
+        camera = _without_suffix(filename) if field == "video" else field
         if camera in sources:
             raise InvalidInput("two videos were sent for this camera", field="video", camera=camera)
         sources[camera] = file
@@ -130,15 +129,22 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
 def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
     """The camera of an image called `<camera>/<index>.jpg`, `<camera>_<index>.jpg` or `<camera>-<index>.jpg`, and the
     rest of the name without suffix."""
-    for camera in sorted(rig.names, key=len, reverse=True):
-        rest = filename.removeprefix(camera)
-        if rest != filename and rest[:1] in ("/", "_", "-", ".", ""):
-            return camera, rest.rpartition(".")[0] or rest
+    cameras = sorted(rig.names, key=len, reverse=True)
+    for separators in (("/",), ("_", "-", ".", "")):  # the camera of `a/0.jpg` is `a`, also beside one called `a/0`
+        for camera in cameras:
+            rest = filename.removeprefix(camera)
+            if rest != filename and rest[:1] in separators:
+                return camera, _without_suffix(rest)
     raise InvalidInput(
         f"the name {filename!r:.80} starts with none of the cameras {', '.join(rig.names)}; call it"
         " <camera>/<index>.jpg",
         field="frame",
     )
+
+
+def _without_suffix(filename: str) -> str:
+    """The name before its last dot; a name may hold slashes and dots of its own."""
+    return filename.rpartition(".")[0] or filename
 
 
 def _from_json(content: bytes, settings: Settings) -> PoseRequest:

@@ -151,8 +151,8 @@ class _Reader:
         _, parameters = parse_options_header(self._disposition)
         if b"name" not in parameters:
             raise InvalidInput("a part of the form has no field name", field="body")
-        self._name = parameters[b"name"].decode("utf-8", "replace")
-        self._filename = parameters.get(b"filename", b"").decode("utf-8", "replace")
+        self._name = _unquoted(parameters[b"name"])
+        self._filename = _unquoted(parameters.get(b"filename", b""))
         if not self._filename or self._name in ("calibration", "options", "timestamps"):
             if len(self.form.fields) >= _FIELDS:
                 raise LimitExceeded(f"a form may have at most {_FIELDS} fields beside its files", field="body")
@@ -186,3 +186,9 @@ class _Reader:
 
     def _finish(self) -> None:
         self.ended = True
+
+
+def _unquoted(name: bytes) -> str:
+    """The name that browsers wrote within quotes (WHATWG HTML, multipart/form-data): they replace three characters."""
+    text = name.decode("utf-8", "replace")
+    return text.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
