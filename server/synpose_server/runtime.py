@@ -48,7 +48,7 @@ class Graph:
 
 
 class Model:
-    """The graphs of one bundle, loaded and run once."""
+    """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest."""
 
     max_batch = 32  # images in one run of the spatial graph: bounds memory, costs no speed
 
@@ -59,12 +59,25 @@ class Model:
         self._spatial = Graph(bundle.graphs["spatial"], provider, threads)
         self._relation = Graph(bundle.graphs["relation"], provider, 1)
         self._detector = Graph(bundle.graphs["detector"], provider, threads) if "detector" in bundle.graphs else None
-        side = bundle.crop_size
-        self.keypoints(np.zeros((1, side, side, 3), np.uint8))
+        try:
+            self._run_once()
+        except Exception as error:  # numpy and ORT raise many kinds for inputs that do not fit
+            raise BundleError(f"bundle {bundle.name!r}: its graphs do not fit it ({error})", field="model") from error
 
     @property
     def skeleton(self) -> Skeleton:
         return self.bundle.skeleton
+
+    def _run_once(self) -> None:
+        """Run every graph on nothing; raises whatever comes of names, types or shapes that are not the contract's."""
+        side, K = self.bundle.crop_size, len(self.skeleton)
+        keypoints = self.keypoints(np.zeros((1, side, side, 3), np.uint8))
+        rays, scores = np.zeros((1, 1, 2, K, 3)), np.zeros((1, 1, 2, K))
+        joints, _, _ = self.relate(np.zeros((1, 1, 2, 3)), rays, scores, np.ones((1, 1, 2), np.bool_))
+        if (keypoints.shape, joints.shape) != ((1, K, 3), (1, 1, K, 3)):
+            raise ValueError(f"{keypoints.shape} keypoints and {joints.shape} joints for {self.skeleton.name}")
+        if self._detector is not None:
+            self.detect(np.zeros((32, 32, 3), np.uint8))
 
     def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`: x, y in crop pixels and score."""

@@ -16,12 +16,14 @@ MIB = 1024 * 1024
 class Settings(BaseSettings):
     """Read once, when it is made; an unknown flag or an unusable value is an error at start."""
 
-    model_config = SettingsConfigDict(env_prefix="SYNPOSE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="SYNPOSE_", frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` in the container."""
     http_port: int = Field(default=8000, ge=0, le=65535)
+    """Port of HTTP; 0 for a free one."""
     grpc_port: int = Field(default=8001, ge=0, le=65535)
+    """Port of gRPC; 0 for a free one."""
     models: Path | None = None
     """Folder of bundles; the bundles that come with the package when not set."""
     provider: str = "cpu"
@@ -38,11 +40,11 @@ class Settings(BaseSettings):
     """Cameras that a request may send; its calibration may hold more."""
     max_uploads: int = Field(default=16, ge=1)
     """Requests whose body is being read, over both doors; one more is told that the server is busy."""
-    upload_seconds: float = Field(default=60.0, gt=0)
+    upload_seconds: float = Field(default=60.0, gt=0, le=86_400)
     """How long an upload may pause before it is given up."""
     max_clips: int = Field(default=2, ge=1)
     """Clips computed at the same time; more wait for `queue_seconds`."""
-    queue_seconds: float = Field(default=30.0, ge=0)
+    queue_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long a request waits for its turn before it is told that the server is busy."""
 
     @property
