@@ -460,7 +460,7 @@ async def test_reflection_lists_the_services(door: Door) -> None:
 async def test_taken_port(door: Door) -> None:
     """A second server on the same port is an error, never a silent half of the calls."""
     second = GrpcServer(Bridge(fake(grpc_port=door.port)))
-    with pytest.raises(OSError, match=str(door.port)):
+    with pytest.raises(ServerError, match=str(door.port)):
         await second.start()
     await second.stop(0)
 
