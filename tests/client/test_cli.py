@@ -216,6 +216,14 @@ def test_evaluation_as_json_has_null_for_what_is_not_known(
     )
 
 
+def test_demo_without_a_place_for_its_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that cannot be made is one line, before a server is started."""
+    pytest.importorskip("matplotlib")
+    (folder / "Calib.qca.txt").touch()
+    assert main(["demo", "--clip", str(folder), "--output", "rig.json/there"]) == 2
+    assert capsys.readouterr().err == "error: cannot write into rig.json/there: Not a directory\n"
+
+
 def test_unusable_environment(
     engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
