@@ -78,8 +78,7 @@ class Model:
         joints, _, _ = self.relate(np.zeros((1, 1, 2, 3)), rays, scores, np.ones((1, 1, 2), np.bool_))
         if (keypoints.shape, joints.shape) != ((1, K, 3), (1, 1, K, 3)):
             raise ValueError(f"{keypoints.shape} keypoints and {joints.shape} joints for {self.skeleton.name}")
-        if self._detector is not None:
-            self.detect(np.zeros((32, 32, 3), np.uint8))
+        self.detect(np.zeros((32, 32, 3), np.uint8))
 
     def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`: x, y in crop pixels and score."""
