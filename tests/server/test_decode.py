@@ -152,3 +152,25 @@ def test_broken_images(content: bytes) -> None:
     """An image that is none is a VideoError, at the header or at the pixels."""
     with pytest.raises(VideoError):
         list(open_source("cam", [content], LIMIT))
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(90, (64, 96)), (-90, (64, 96)), (180, (96, 64))])
+def test_phones_videos_come_upright(degrees: int, size: tuple[int, int], tmp_path: Path) -> None:
+    """A video that notes a rotation is turned as OpenCV turns it, which calibration tools read it with."""
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_rotation(degrees)
+        picture = np.zeros((64, 96, 3), np.uint8)
+        picture[:32, :48] = 255
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode())
+    reader = open_source("cam", path, LIMIT)
+    (image,) = reader
+    reader.close()
+    assert reader.size == size
+    assert image is not None
+    ours = image.crop(np.array(((1.0, 0, 0), (0, 1.0, 0))), size)
+    _, theirs = cv2.VideoCapture(str(path)).read()
+    assert np.abs(ours[..., ::-1].astype(int) - theirs).max() <= 2
