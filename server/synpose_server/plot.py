@@ -57,11 +57,11 @@ def write_plot(path: Path, rig: Rig, sequence: PoseSequence) -> None:
 
 
 def _frame(axes: object, points: NDArray[np.float64]) -> None:
-    """Equal scales around `points`, as far as there are any."""
-    points = points[np.isfinite(points).all(-1)]
-    if not len(points):
+    """Equal scales around the known of `points`, if there are any."""
+    known = points[np.isfinite(points).all(-1)]
+    if not len(known):
         return
-    low, high = points.min(0), points.max(0)
+    low, high = known.min(0), known.max(0)
     middle, half = (low + high) / 2, (high - low).max() / 2
     for letter, m in zip("xyz", middle, strict=True):
         getattr(axes, f"set_{letter}lim")(m - half, m + half)

@@ -54,11 +54,13 @@ class Model:
 
     def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 1) -> None:
         bundle.verify()
+        if "detector" not in bundle.graphs:
+            raise BundleError(f"bundle {bundle.name!r} has no detector to find people with", field="model")
         self.bundle = bundle
         # the relation graph is tiny: more threads would only wait for each other
         self._spatial = Graph(bundle.graphs["spatial"], provider, threads)
         self._relation = Graph(bundle.graphs["relation"], provider, 1)
-        self._detector = Graph(bundle.graphs["detector"], provider, threads) if "detector" in bundle.graphs else None
+        self._detector = Graph(bundle.graphs["detector"], provider, threads)
         try:
             self._run_once()
         except Exception as error:  # numpy and ORT raise many kinds for inputs that do not fit
@@ -76,8 +78,7 @@ class Model:
         joints, _, _ = self.relate(np.zeros((1, 1, 2, 3)), rays, scores, np.ones((1, 1, 2), np.bool_))
         if (keypoints.shape, joints.shape) != ((1, K, 3), (1, 1, K, 3)):
             raise ValueError(f"{keypoints.shape} keypoints and {joints.shape} joints for {self.skeleton.name}")
-        if self._detector is not None:
-            self.detect(np.zeros((32, 32, 3), np.uint8))
+        self.detect(np.zeros((32, 32, 3), np.uint8))
 
     def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`: x, y in crop pixels and score."""
@@ -110,7 +111,5 @@ class Model:
 
     def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
-        if self._detector is None:
-            raise BundleError(f"bundle {self.bundle.name!r} has no detector", field="model")
         out = self._detector.run(images=image[None])
         return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)

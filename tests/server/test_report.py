@@ -86,11 +86,16 @@ def test_frame_sets_without_people_are_counted() -> None:
 
 
 def test_cameras_left_out_and_adapted_are_told() -> None:
-    """A camera without video and one with another image size are told in the calibration's order."""
+    """Cameras without video are told in one notice; one with another image size says what became of its intrinsics."""
     rig = circle_rig(4)
     used = Rig((rig.cameras[3], rig.cameras[1].resized((320, 240)), rig.cameras[0]))
     told = rig_notices(rig, used)
-    assert [(notice.code, notice.camera) for notice in told] == [("image-size", "cam2"), ("missing-camera", "cam3")]
-    assert "320×240" in told[0].message
-    assert "640×480" in told[0].message
+    assert [(notice.code, notice.camera) for notice in told] == [("missing-camera", "cam3"), ("image-size", "cam2")]
+    assert "320×240" in told[1].message
+    assert "640×480" in told[1].message
+    assert "scaled" in told[1].message
+    (both, trimmed) = rig_notices(rig, Rig((rig.cameras[0].resized((632, 480)), rig.cameras[3])))
+    assert (both.code, both.camera) == ("missing-camera", None)
+    assert "cam2, cam3" in both.message
+    assert "trimmed" in trimmed.message
     assert rig_notices(rig, rig) == ()
