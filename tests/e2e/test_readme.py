@@ -27,10 +27,11 @@ def blocks(language: str) -> list[str]:
 
 
 def typed(command: str) -> list[str]:
-    """The lines of all shell blocks, and pieces of code in the text, that begin with `command`."""
+    """The lines of all shell blocks, and pieces of code in the text, that begin with `command` and are not cut short."""
     shell = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
     inline = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
-    return [line.strip() for line in (*shell, *inline) if re.match(rf"\s*{command}\s+[a-z-]", line)]
+    whole = [line.strip() for line in (*shell, *inline) if "…" not in line]
+    return [line for line in whole if re.match(rf"{command}\s+[a-z-]", line)]
 
 
 @pytest.fixture

@@ -123,13 +123,11 @@ def test_a_distant_world_origin_costs_nothing(model: Model) -> None:
 def copied(tmp_path: Path) -> Callable[..., Bundle]:
     """A copy of the fast bundle, with some fields or graphs changed."""
 
-    def copy(graphs: dict[str, Path] | None = None, **changed: Any) -> Bundle:
+    def copy(without: str | None = None, graphs: dict[str, Path] | None = None, **changed: Any) -> Bundle:
         folder = tmp_path / "copy"
         folder.mkdir()
-        kept = {}
-        for kind, path in {**FAST.graphs, **(graphs or {})}.items():
-            if kind != "detector":
-                kept[kind] = Path(shutil.copy(path, folder / f"{kind}.onnx"))
+        sources = {kind: path for kind, path in {**FAST.graphs, **(graphs or {})}.items() if kind != without}
+        kept = {kind: Path(shutil.copy(path, folder / f"{kind}.onnx")) for kind, path in sources.items()}
         fields = {"version": "1", "description": "", "licence": "", "provenance": {}, "metrics": {}, "window": 1}
         fields |= {"skeleton": "coco17", "crop_size": FAST.crop_size}
         return write_manifest(folder, graphs=kept, **{**fields, **changed})
@@ -146,10 +144,10 @@ def test_a_changed_graph_is_not_loaded(copied: Callable[..., Bundle]) -> None:
         Model(bundle)
 
 
-def test_a_model_without_a_detector_says_so(copied: Callable[..., Bundle]) -> None:
-    """Searching with a bundle that has no detector is a `BundleError` that names the bundle."""
+def test_a_model_needs_a_detector(copied: Callable[..., Bundle]) -> None:
+    """A bundle that cannot find people is not served: the `BundleError` names it."""
     with pytest.raises(BundleError, match="'copy' has no detector"):
-        Model(copied()).detect(np.zeros((64, 64, 3), np.uint8))
+        Model(copied(without="detector"))
 
 
 @pytest.mark.parametrize("crop_size", [256, 0, -1])
@@ -159,11 +157,11 @@ def test_a_manifest_that_does_not_fit_its_graph_is_told(copied: Callable[..., Bu
         Model(copied(crop_size=crop_size))
 
 
-@pytest.mark.parametrize("kind", ["spatial", "relation"])
+@pytest.mark.parametrize("kind", ["spatial", "relation", "detector"])
 def test_a_graph_of_another_kind_is_told(copied: Callable[..., Bundle], kind: str) -> None:
     """Any graph without the contract's inputs is found at start, not at the first request."""
     with pytest.raises(BundleError, match="bundle 'copy': its graphs do not fit it"):
-        Model(copied(graphs={kind: FAST.graphs["relation" if kind == "spatial" else "spatial"]}))
+        Model(copied(graphs={kind: FAST.graphs["relation" if kind != "relation" else "spatial"]}))
 
 
 def test_another_skeleton_is_told(copied: Callable[..., Bundle]) -> None:
