@@ -25,6 +25,12 @@ from synpose_server.timeline import Timeline, frame_rate
 __all__ = ["Reader", "open_source"]
 
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
+# What cameras and editors write; decoders of rare codecs are seldom looked after.
+_CODECS = (
+    "h264,hevc,vp8,vp9,av1,mjpeg,mpeg4,mpeg2video,mpeg1video,prores,dnxhd,h263,h263p,flv1,theora,vc1,dvvideo,"
+    "msmpeg4v1,msmpeg4v2,msmpeg4v3,wmv1,wmv2,wmv3"
+)
+_DECODERS = _CODECS + ",libdav1d,libvpx,libvpx-vp9,flv,msmpeg4"  # some decoders have names of their own
 _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
 _AHEAD, _AHEAD_BYTES = 64, 16_000_000  # packets, and bytes of them, whose times are read before any is decoded
@@ -71,9 +77,9 @@ class VideoReader(Reader):
             raise VideoError(f"no such file: {source}", field="video", camera=camera)
         try:
             self._container = av.open(
-                str(source) if isinstance(source, Path) else source,
+                f"file:{source}" if isinstance(source, Path) else source,  # a name may hold a colon
                 mode="r",  # not what the upload's own `mode` says: a spooled one was made for writing
-                options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+                options={"format_whitelist": _CONTAINERS, "codec_whitelist": _DECODERS, "protocol_whitelist": "file"},
                 # FFmpeg decodes a first frame while it opens: it, too, must refuse a giant picture
                 container_options={"max_pixels": str(max_pixels)},
                 timeout=(10.0, 10.0),
@@ -88,6 +94,9 @@ class VideoReader(Reader):
             context = self._stream.codec_context
             if context is None:
                 raise VideoError("its codec is not supported", field="video", camera=camera)
+            name = context.codec.canonical_name
+            if name not in _CODECS.split(","):
+                raise VideoError(f"the codec {name} is not supported", field="video", camera=camera)
             if context.width * context.height > max_pixels:
                 raise _too_large(camera, (context.width, context.height), max_pixels)
             context.thread_count = 1  # cameras are decoded in parallel already
@@ -186,8 +195,10 @@ class VideoReader(Reader):
             if self._timeline.jumps:
                 self.problem = self.problem or "its time stamps jump"
         yield from repeat(None, steps - 1)
+        if frame.is_corrupt:  # FFmpeg painted over what it could not read
+            self.problem = self.problem or "frames that are partly unreadable"
         if steps:
-            yield _from_frame(frame)
+            yield None if frame.is_corrupt else _from_frame(frame)
 
     def _check_end(self, end: float) -> None:
         """Matroska and others tell no number of frames, and FFmpeg no error where such a file was cut."""

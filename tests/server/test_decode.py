@@ -186,6 +186,35 @@ def test_edit_lists_hide_frames() -> None:
     assert found[-1] == 19
 
 
+def test_frames_painted_over_are_missing() -> None:
+    """A frame that FFmpeg marks as corrupt is a missing image, in its place, and the video counts as damaged."""
+    content = bytearray(video("mpeg4", "avi"))
+    with av.open(io.BytesIO(content)) as source:
+        packets = [(packet.pos, packet.size) for packet in source.demux(video=0)]
+    at, size = packets[2]
+    assert at is not None
+    for k in range(at + size // 2, at + size // 2 + 8):
+        content[k] ^= 0x5A
+    reader = open_source("cam", io.BytesIO(content), LIMIT)
+    assert [k for k, image in enumerate(reader) if image is None] == [2]
+    assert reader.problem == "frames that are partly unreadable"
+    reader.close()
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "rawvideo"])
+def test_codecs_that_no_camera_writes(codec: str) -> None:
+    """Codecs outside the list are refused by name."""
+    with pytest.raises(VideoError, match=f"the codec {codec} is not supported"):
+        open_source("cam", io.BytesIO(video(codec, "matroska")), LIMIT)
+
+
+def test_colons_in_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that looks like an address is a file all the same."""
+    monkeypatch.chdir(tmp_path)
+    Path("a:cam01.mp4").write_bytes(video("libx264", "mp4"))
+    assert len(brightness(Path("a:cam01.mp4"))) == 12
+
+
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n#EXT-X-ENDLIST\n"
 CONCAT = b"ffconcat version 1.0\nfile /etc/hostname\n"
 
