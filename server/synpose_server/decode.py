@@ -103,10 +103,10 @@ class VideoReader(Reader):
                 raise _too_large(camera, (context.width, context.height), max_pixels)
             context.thread_count = 1  # cameras are decoded in parallel already
             context.options = {"max_pixels": str(max_pixels)}
-            self.count = self._stream.frames or None
             packets = self._container.demux(self._stream)
             ahead = self._look_ahead(packets)
             self._timeline = self._measure(ahead)
+            self.count = self._claimed_frames()
             self._images = self._decode(chain(ahead, packets))
             self._begin: list[Image | None] = []  # up to the first image; what is missing before it keeps its place
             for image in self._images:
@@ -159,6 +159,13 @@ class VideoReader(Reader):
             return None
         self.fps = rate
         return Timeline(rate, start=times[0])
+
+    def _claimed_frames(self) -> int | None:
+        """MP4 counts frames that an edit list hides, but not in the duration."""
+        stream = self._stream
+        if stream.duration is None or stream.time_base is None or self.fps is None:
+            return stream.frames or None
+        return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * self.fps))) or None
 
     def _decode(self, packets: Iterator[av.Packet]) -> Iterator[Image | None]:
         end = last = 0.0  # of the container, and the last time at which an image is due
