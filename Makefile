@@ -7,6 +7,7 @@ demo: .venv/demo
 
 test: .venv/test
 	scripts/check
+	scripts/test-wheel
 	scripts/test
 
 # What each command needs is installed once, and again when pyproject.toml changes.

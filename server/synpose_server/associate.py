@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -23,6 +24,7 @@ Array = NDArray[np.float64]
 
 _SURE = 0.2  # keypoint score from which MoveNet's position is worth comparing
 _FEW = 5  # joints that two views must share before their agreement means anything
+_STARTS = 32  # people that a frame set may start with, right or wrong
 _AGREE = 0.08  # reprojection error, as a share of the person's extent, below which two views show one person
 
 
@@ -35,7 +37,7 @@ class Detection:
     directions: Array
     score: float
 
-    @property
+    @cached_property
     def extent(self) -> float:
         """The larger side of the box around the sure keypoints, in pixels."""
         sure = self.keypoints[self.keypoints[:, 2] > _SURE, :2]
@@ -54,49 +56,61 @@ class Candidate:
 def associate(rig: Rig, detections: Sequence[Detection]) -> list[Candidate]:
     """Group detections into people, each detection in at most one; most views first, then best agreement.
 
-    Greedy: the pair of views that agrees best starts a person, other views join if the person seen by all still
-    projects onto each. At least two views make a person.
+    Greedy: a pair of views that agrees starts a person, the best pairs first, and other views join as long as the
+    person seen by all projects onto each. At least two views make a person. The work grows with the square of the
+    number of detections, not faster: pairs that a grown person holds already start no other.
     """
-    pairs = []
-    for a, b in combinations(detections, 2):
-        if a.view != b.view:
-            candidate = _candidate(rig, (a, b))
-            if candidate.error < _AGREE:
-                pairs.append(candidate)
-    people = [_grow(rig, pair, detections) for pair in sorted(pairs, key=lambda pair: pair.error)]
+    pairs = [(a, b) for a, b in combinations(detections, 2) if a.view != b.view]
+    people: list[Candidate] = []
+    for pair in sorted(_candidates(rig, pairs), key=lambda pair: pair.error):
+        if pair.error >= _AGREE or len(people) == _STARTS:
+            break
+        if not any(_shares(person, pair) == 2 for person in people):
+            people.append(_grow(rig, pair, detections))
     people.sort(key=lambda person: (-sum(d.score for d in person.detections), person.error))
     chosen: list[Candidate] = []
-    used: set[int] = set()
     for person in people:
-        if not used & {id(d) for d in person.detections}:
+        if not any(_shares(other, person) for other in chosen):
             chosen.append(person)
-            used |= {id(d) for d in person.detections}
     return chosen
+
+
+def _shares(a: Candidate, b: Candidate) -> int:
+    """How many detections two candidates have in common."""
+    return len({id(d) for d in a.detections} & {id(d) for d in b.detections})
 
 
 def _grow(rig: Rig, person: Candidate, detections: Sequence[Detection]) -> Candidate:
     """Add to `person`, from each view that it lacks, the detection that agrees best, if it does agree."""
     while True:
         views = {d.view for d in person.detections}
-        wider = [_candidate(rig, (*person.detections, d)) for d in detections if d.view not in views]
+        wider = _candidates(rig, [(*person.detections, d) for d in detections if d.view not in views])
         best = min(wider, key=lambda candidate: candidate.error, default=None)
         if best is None or best.error >= _AGREE:
             return person
         person = best
 
 
-def _candidate(rig: Rig, detections: tuple[Detection, ...]) -> Candidate:
-    """Triangulate `detections` and measure how well they agree: the worst view's median error over its extent."""
-    origins = np.stack([rig.cameras[d.view].center for d in detections])
-    scores = np.stack([d.keypoints[:, 2] for d in detections], -1)  # (K, V)
-    weights = np.where(scores > _SURE, scores**2, 0.0)
-    joints = intersect_rays(origins, np.stack([d.directions for d in detections], -2), weights)
-    worst = 0.0
-    for d, sure in zip(detections, (weights > 0).T, strict=True):
-        off = np.linalg.norm(rig.cameras[d.view].project(joints) - d.keypoints[:, :2], axis=-1)
-        off = off[sure & np.isfinite(joints).all(-1)]
-        if len(off) < _FEW or d.extent == 0:
-            return Candidate(detections, joints, np.inf)
-        # a joint behind a camera has no projection: it counts as wrong, not as absent
-        worst = max(worst, float(np.median(np.where(np.isnan(off), np.inf, off))) / d.extent)
-    return Candidate(detections, joints, worst)
+def _candidates(rig: Rig, groups: Sequence[tuple[Detection, ...]]) -> list[Candidate]:
+    """Triangulate groups of equally many detections; a group's error is its worst view's median over its extent."""
+    if not groups:
+        return []
+    centers = np.stack([camera.center for camera in rig])
+    views = np.array([[d.view for d in group] for group in groups])  # (G, N)
+    keypoints = np.array([[d.keypoints for d in group] for group in groups])  # (G, N, K, 3)
+    directions = np.array([[d.directions for d in group] for group in groups])
+    extents = np.array([[d.extent for d in group] for group in groups])  # (G, N)
+    scores = keypoints[..., 2]
+    sure = scores > _SURE  # (G, N, K)
+    weights = np.where(sure, scores**2, 0.0)
+    joints: Array = intersect_rays(centers[views][:, None], np.moveaxis(directions, 1, 2), np.moveaxis(weights, 1, 2))
+    known = sure & np.isfinite(joints[..., 0])[:, None]
+    errors = np.full(views.shape, np.inf)
+    for view in np.unique(views):
+        rows, slots = np.nonzero((views == view) & (known.sum(-1) >= _FEW) & (extents > 0))
+        if not len(rows):
+            continue
+        off = np.linalg.norm(rig.cameras[view].project(joints[rows]) - keypoints[rows, slots, :, :2], axis=-1)
+        off = np.where(np.isnan(off), np.inf, off)  # a joint behind a camera counts as wrong, not as absent
+        errors[rows, slots] = np.nanmedian(np.where(known[rows, slots], off, np.nan), axis=-1) / extents[rows, slots]
+    return [Candidate(g, j, float(e)) for g, j, e in zip(groups, joints, errors.max(-1), strict=True)]

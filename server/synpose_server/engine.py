@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -160,9 +162,10 @@ class Engine:
             try:
                 if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
                     raise _too_long(self.settings.max_frames)
+                fps = options.fps or _rate(timestamps) or frame_sets.fps
                 rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
                 header = PoseHeader(
-                    ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), frame_sets.fps
+                    ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps
                 )
                 return Estimation(
                     Tracker(model, rig, options.max_people),
@@ -179,6 +182,13 @@ class Engine:
         except BaseException:
             self._places.release()
             raise
+
+
+def _rate(timestamps: Sequence[float] | None) -> float | None:
+    """Frame sets a second, as the capture times say it."""
+    if timestamps is None or len(timestamps) < 2:
+        return None
+    return 1 / statistics.median(later - earlier for earlier, later in pairwise(timestamps))
 
 
 def _too_long(most: int) -> LimitExceeded:

@@ -12,19 +12,25 @@ from synpose_server.synchronise import FrameSet
 
 __all__ = ["ViewReport", "rig_notices"]
 
+_NAMED = 8  # cameras that a notice names one by one
 _BLACK = 24  # brightest luma that still counts as black; video black is 16
 
 
 def rig_notices(calibrated: Rig, used: Rig) -> tuple[Notice, ...]:
     """What the cameras `used`, sized as their videos, lack against the calibration."""
     notices = []
-    for camera in calibrated:
-        if camera.name not in used.names:
-            notices.append(Notice("missing-camera", "nothing was sent for this camera; it was left out", camera.name))
-        elif (size := used[camera.name].size) != camera.size:
+    missing = [name for name in calibrated.names if name not in used.names]
+    if missing:
+        message = f"nothing was sent for {', '.join(missing[:_NAMED])}{' and others' * (len(missing) > _NAMED)}; "
+        message += "the cameras that were sent were used"
+        notices.append(Notice("missing-camera", message, missing[0] if len(missing) == 1 else None))
+    for camera in used:
+        before, now = calibrated[camera.name], camera
+        if now.size != before.size:
+            adapted = "its intrinsics were scaled" if (now.K != before.K).any() else "taken as trimmed at the edge"
             message = (
-                f"the images are {size[0]}×{size[1]} but the calibration was made for "
-                f"{camera.size[0]}×{camera.size[1]}; its intrinsics were adapted"
+                f"the images are {now.size[0]}×{now.size[1]} but the calibration was made for "
+                f"{before.size[0]}×{before.size[1]}; {adapted}"
             )
             notices.append(Notice("image-size", message, camera.name))
     return tuple(notices)
@@ -63,7 +69,7 @@ class ViewReport:
                 ("unseen-views", self._unseen, "does not show the person clearly"),
             ):
                 if count := counter[name]:
-                    message = f"this camera {what} in {count} of {self._frames} frame sets; the others were used there"
+                    message = f"this camera {what} in {count} of {self._frames} frame sets"
                     notices.append(Notice(code, message, name))
         if self._answered < self._frames:
             lost = self._frames - self._answered

@@ -48,23 +48,37 @@ class Graph:
 
 
 class Model:
-    """The graphs of one bundle, loaded and run once."""
+    """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest."""
 
     max_batch = 32  # images in one run of the spatial graph: bounds memory, costs no speed
 
     def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 1) -> None:
         bundle.verify()
+        if "detector" not in bundle.graphs:
+            raise BundleError(f"bundle {bundle.name!r} has no detector to find people with", field="model")
         self.bundle = bundle
         # the relation graph is tiny: more threads would only wait for each other
         self._spatial = Graph(bundle.graphs["spatial"], provider, threads)
         self._relation = Graph(bundle.graphs["relation"], provider, 1)
-        self._detector = Graph(bundle.graphs["detector"], provider, threads) if "detector" in bundle.graphs else None
-        side = bundle.crop_size
-        self.keypoints(np.zeros((1, side, side, 3), np.uint8))
+        self._detector = Graph(bundle.graphs["detector"], provider, threads)
+        try:
+            self._run_once()
+        except Exception as error:  # numpy and ORT raise many kinds for inputs that do not fit
+            raise BundleError(f"bundle {bundle.name!r}: its graphs do not fit it ({error})", field="model") from error
 
     @property
     def skeleton(self) -> Skeleton:
         return self.bundle.skeleton
+
+    def _run_once(self) -> None:
+        """Run every graph on nothing; raises whatever comes of names, types or shapes that are not the contract's."""
+        side, K = self.bundle.crop_size, len(self.skeleton)
+        keypoints = self.keypoints(np.zeros((1, side, side, 3), np.uint8))
+        rays, scores = np.zeros((1, 1, 2, K, 3)), np.zeros((1, 1, 2, K))
+        joints, _, _ = self.relate(np.zeros((1, 1, 2, 3)), rays, scores, np.ones((1, 1, 2), np.bool_))
+        if (keypoints.shape, joints.shape) != ((1, K, 3), (1, 1, K, 3)):
+            raise ValueError(f"{keypoints.shape} keypoints and {joints.shape} joints for {self.skeleton.name}")
+        self.detect(np.zeros((32, 32, 3), np.uint8))
 
     def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`: x, y in crop pixels and score."""
@@ -97,7 +111,5 @@ class Model:
 
     def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
-        if self._detector is None:
-            raise BundleError(f"bundle {self.bundle.name!r} has no detector", field="model")
         out = self._detector.run(images=image[None])
         return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)

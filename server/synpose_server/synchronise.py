@@ -108,6 +108,8 @@ class FrameSets(Iterator[FrameSet]):
         index = 0
         while True:
             taken = [self._take(images) for images in self._queues]
+            if self._closed.is_set():  # nothing ended: who closes early must not be told that something did
+                return
             for item in taken:
                 if isinstance(item, Exception):
                     raise item

@@ -32,6 +32,8 @@ _ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
 _IN_VIEW = 0.3  # least share of a crop that must lie inside the image
 _SEEN = 0.2  # mean score of the best half of the keypoints from which a view counts as showing the person
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
+_FORGET = 90  # frame sets after which someone who comes back is someone new
+_NEAR, _SPEED = 0.6, 0.05  # metres, and metres a frame set, within which a lost person is looked for
 _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
 _PATIENCE = 10  # impossible people in a row before the calibration is blamed
 
@@ -41,7 +43,7 @@ class TrackedPerson:
     """One person of one frame set.
 
     `joints` `(J, 3)` world, metres, `sigma` `(J,)`, `view_weights` `(V, K)`, `keypoints` `(V, K, 3)` in image pixels,
-    `seen` `(V,)` the views that were used.
+    `directions` `(V, K, 3)` their unit rays in the world frame, `seen` `(V,)` the views that were used.
     """
 
     id: int
@@ -69,6 +71,7 @@ class _Track:
     joints: Array
     velocity: Array
     sides: Sides
+    unseen: int = 0  # frame sets since the person was lost
     history: list[tuple[Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
 
     @property
@@ -82,6 +85,11 @@ class _Track:
         self.joints = predicted + _ALPHA * surprise
         self.velocity = self.velocity + _BETA * surprise
 
+    def restart(self, joints: Array) -> None:
+        """Go on from `joints` `(J, 3)` after the person was out of sight."""
+        self.joints, self.velocity, self.unseen = joints, np.zeros_like(joints), 0
+        self.history.clear()
+
 
 class Tracker:
     """Follows up to `max_people` people through the frame sets of one clip; not thread-safe."""
@@ -93,7 +101,8 @@ class Tracker:
         self._next_id = 0
         self._since_search = _SEARCH_EVERY
         self._searches = 0
-        self._impossible: list[float] = []
+        self._lost: list[_Track] = []
+        self._impossible: dict[int, float] = {}  # height of a person of impossible size, by search
         self._plausible = False
 
     def step(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
@@ -103,7 +112,12 @@ class Tracker:
             self._search(images)
             self._since_search = 0
         people = self._observe(images)
-        self._tracks = [track for track in self._tracks if track.id in {person.id for person in people}]
+        seen = {person.id for person in people}
+        for track in self._lost:
+            track.unseen += 1
+        self._lost = [track for track in self._lost if track.unseen < _FORGET]
+        self._lost += [track for track in self._tracks if track.id not in seen]
+        self._tracks = [track for track in self._tracks if track.id in seen]
         return people
 
     # -- finding people ------------------------------------------------------------------------------------------
@@ -117,10 +131,29 @@ class Tracker:
             if len(self._tracks) == self.max_people:
                 return
             joints = _filled(candidate.joints)
-            if self._is_person(joints):
-                track = _Track(self._next_id, joints, np.zeros_like(joints), Sides(self.model.skeleton))
-                self._tracks.append(track)
-                self._next_id += 1
+            height = _height(joints, self.model.skeleton.joints)
+            if _HEIGHTS[0] <= height <= _HEIGHTS[1]:
+                self._plausible = True
+                self._tracks.append(self._returned(joints) or self._new(joints))
+            elif not self._plausible:
+                self._impossible[self._searches] = height
+        if len(self._impossible) >= _PATIENCE:
+            self.check_scale()
+
+    def _new(self, joints: Array) -> _Track:
+        """A track for someone who was never seen before."""
+        self._next_id += 1
+        return _Track(self._next_id - 1, joints, np.zeros_like(joints), Sides(self.model.skeleton))
+
+    def _returned(self, joints: Array) -> _Track | None:
+        """The lost track that `joints` take up again, if one was near enough: it goes on under its id."""
+        near = [(float(np.median(np.linalg.norm(track.joints - joints, axis=-1))), track) for track in self._lost]
+        distance, track = min(near, key=lambda pair: pair[0], default=(np.inf, None))
+        if track is None or distance > _NEAR + _SPEED * track.unseen:
+            return None
+        self._lost.remove(track)
+        track.restart(joints)
+        return track
 
     def _detect(self, view: int, image: Image) -> list[Detection]:
         transform, side = letterbox(image.size, _DETECTOR_SIDE)
@@ -142,25 +175,16 @@ class Tracker:
         off = np.linalg.norm(expected - detection.keypoints[:, :2], axis=-1)
         return bool(np.median(off) < 0.3 * np.ptp(expected, axis=0).max())
 
-    def _is_person(self, joints: Array) -> bool:
-        height = _height(joints, self.model.skeleton.joints)
-        if _HEIGHTS[0] <= height <= _HEIGHTS[1]:
-            self._plausible = True
-            return True
-        self._impossible.append(height)
-        if len(self._impossible) >= _PATIENCE:
-            self.check_scale()
-        return False
-
     def check_scale(self) -> None:
         """Raise `CalibrationError` if most searches found someone, and never anyone of the size of a person.
 
         To be called at the end of a clip, too: a short one may be over before patience is.
         """
         if not self._plausible and 2 * len(self._impossible) > self._searches:
+            height = np.median(list(self._impossible.values()))
             raise CalibrationError(
-                f"the person would be {np.median(self._impossible):.3g} m tall; the lengths of the calibration are "
-                "probably in another unit: pass units (m, cm or mm)",
+                f"the person would be {height:.3g} m tall; the lengths of the calibration are probably in another "
+                "unit: pass units (m, cm or mm)",
                 field="options.units",
             )
 

@@ -144,8 +144,8 @@ def test_another_file_is_told(folder: Path, kind: str) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
-    "unknown key": (lambda m: m.update(colour="red"), "colour"),
-    "missing key": (lambda m: m.pop("licence"), "licence"),
+    "unknown key": (lambda m: m.update(colour="red"), "missing keys: colour"),
+    "missing key": (lambda m: m.pop("licence"), "missing keys: licence"),
     "unknown skeleton": (lambda m: m.update(skeleton="coco18"), "'coco18' is unknown"),
     "skeleton is a list": (lambda m: m.update(skeleton=["coco17"]), "cannot be read"),
     "crop size is text": (lambda m: m.update(crop_size="big"), "cannot be read"),

@@ -73,7 +73,21 @@ def test_a_person_who_leaves_is_not_reported_and_returns_as_someone_new() -> Non
     assert tracker.step(images) == []
     model.people = [STANDING + (1, 0, 0)]
     (person,) = tracker.step(images)
+    assert person.id == 1
     assert np.abs(person.joints - model.people[0]).max() < 0.01
+
+
+def test_a_person_who_is_out_of_sight_for_a_moment_stays_the_same() -> None:
+    """Blind frame sets are gaps in one person's track, not the end of it."""
+    model = PaintedModel(circle_rig(4))
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    ids = []
+    for t in range(20):
+        model.people = [STANDING + (0.02 * t, 0, 0)]
+        blind = t in (5, 11, 12, 13)
+        people = tracker.step([BLACK if blind and v > 0 else painted(v) for v in range(4)])
+        ids.append([person.id for person in people])
+    assert ids == [[] if t in (5, 11, 12, 13) else [0] for t in range(20)]
 
 
 def test_a_bystander_in_two_views_is_never_mixed_in() -> None:

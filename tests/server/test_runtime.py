@@ -1,0 +1,172 @@
+"""Graphs and models: loaded on the provider that was asked for or not at all, and blind to how runs are cut."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from synpose.errors import BundleError
+from synpose_model.bundle import Bundle, Repository, write_manifest
+from synpose_server.runtime import Graph, Model
+
+FAST = Repository()["fast"]
+RELATION = FAST.graphs["relation"]  # the smallest graph
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """The smaller of the shipped models."""
+    return Model(FAST)
+
+
+def crops(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Different pictures `(count, S, S, 3)`: noise on shades."""
+    side = FAST.crop_size
+    shades = np.linspace(0, 200, count)[:, None, None, None]
+    return (shades + np.random.default_rng(0).integers(0, 50, (count, side, side, 3))).astype(np.uint8)
+
+
+def test_an_unknown_provider_is_told() -> None:
+    """A provider that is a typing error is a `BundleError` that names it and lists the others."""
+    with pytest.raises(BundleError, match="no provider 'gpu'; there are cpu, cuda") as caught:
+        Graph(RELATION, "gpu")
+    assert caught.value.field == "provider"
+
+
+def test_a_missing_provider_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that this ONNX Runtime was built without is a `BundleError`, not a run on the CPU."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(BundleError, match="has no CUDAExecutionProvider") as caught:
+        Graph(RELATION, "cuda")
+    assert caught.value.field == "provider"
+
+
+def test_a_provider_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime falls back to the CPU with a warning where a driver is missing: here that is a `BundleError`."""
+    session = ort.InferenceSession
+
+    def falls_back(path: str, options: Any, providers: list[str]) -> Any:
+        assert providers == ["CUDAExecutionProvider"]
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", falls_back)
+    with pytest.raises(BundleError, match="CUDAExecutionProvider did not start") as caught:
+        Graph(RELATION, "cuda")
+    assert caught.value.field == "provider"
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", RELATION.read_bytes()[:1000]], ids=["empty", "text", "cut"])
+def test_a_file_that_is_no_graph_is_told(tmp_path: Path, content: bytes) -> None:
+    """Bytes that are no ONNX graph are a `BundleError` that names the file."""
+    path = tmp_path / "spatial.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"spatial\.onnx cannot be loaded") as caught:
+        Graph(path)
+    assert caught.value.field == "model"
+
+
+def test_a_graph_tells_its_names() -> None:
+    """Inputs and outputs are known by name, and a run answers by name."""
+    graph = Graph(RELATION)
+    assert set(graph.inputs) == {"origins", "directions", "scores", "view_mask"}
+    answer = graph.run(
+        origins=np.zeros((1, 1, 2, 3), np.float32),
+        directions=np.zeros((1, 1, 2, 17, 3), np.float32),
+        scores=np.zeros((1, 1, 2, 17), np.float32),
+        view_mask=np.zeros((1, 1, 2), bool),
+    )
+    assert set(answer) == set(graph.outputs) == {"joints", "sigma", "view_weights"}
+    assert np.isnan(answer["joints"]).all()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_how_crops_are_batched_does_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """More crops than fit one run give, in order, what each gives alone, and no run is larger than allowed."""
+    images = crops(7)
+    alone = np.concatenate([model.keypoints(image[None]) for image in images])
+    assert np.ptp(alone, axis=0).max() > 1  # the pictures do differ
+    sizes = []
+    run = model._spatial.run
+
+    def counted(**inputs: Any) -> Any:
+        sizes.append(len(inputs["images"]))
+        return run(**inputs)
+
+    monkeypatch.setattr(model._spatial, "run", counted)
+    monkeypatch.setattr(model, "max_batch", batch)
+    together = model.keypoints(images)
+    assert sizes == {1: [1] * 7, 3: [3, 3, 1], 7: [7]}[batch]
+    assert together == pytest.approx(alone, abs=1e-3)
+
+
+def test_a_distant_world_origin_costs_nothing(model: Model) -> None:
+    """Joints of a rig that stands 100 km from its origin are those of the rig at the origin, moved."""
+    points = np.random.default_rng(0).uniform(-1, 1, (17, 3))
+    origins = np.array(((4.0, 0, 1), (0, 4, 1), (-4, 1, 2)))
+    rays = points - origins[:, None]  # (V, K, 3)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    scores, mask = np.full((1, 1, 3, 17), 0.8), np.ones((1, 1, 3), bool)
+    far = np.array((1e5, -1e5, 0))
+    joints, sigma, weights = model.relate(origins[None, None] + far, rays[None, None], scores, mask)
+    assert np.abs(joints[0, 0] - far - points).max() < 1e-3
+    assert (sigma.shape, weights.shape) == ((1, 1, 17), (1, 1, 3, 17))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[..., Bundle]:
+    """A copy of the fast bundle, with some fields or graphs changed."""
+
+    def copy(graphs: dict[str, Path] | None = None, **changed: Any) -> Bundle:
+        folder = tmp_path / "copy"
+        folder.mkdir()
+        kept = {}
+        for kind, path in {**FAST.graphs, **(graphs or {})}.items():
+            if kind != "detector":
+                kept[kind] = Path(shutil.copy(path, folder / f"{kind}.onnx"))
+        fields = {"version": "1", "description": "", "licence": "", "provenance": {}, "metrics": {}, "window": 1}
+        fields |= {"skeleton": "coco17", "crop_size": FAST.crop_size}
+        return write_manifest(folder, graphs=kept, **{**fields, **changed})
+
+    return copy
+
+
+def test_a_changed_graph_is_not_loaded(copied: Callable[..., Bundle]) -> None:
+    """A model checks its bundle before it runs it."""
+    bundle = copied()
+    with bundle.graphs["relation"].open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"relation\.onnx is not the file"):
+        Model(bundle)
+
+
+def test_a_model_without_a_detector_says_so(copied: Callable[..., Bundle]) -> None:
+    """Searching with a bundle that has no detector is a `BundleError` that names the bundle."""
+    with pytest.raises(BundleError, match="'copy' has no detector"):
+        Model(copied()).detect(np.zeros((64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("crop_size", [256, 0, -1])
+def test_a_manifest_that_does_not_fit_its_graph_is_told(copied: Callable[..., Bundle], crop_size: int) -> None:
+    """A crop size that the spatial graph does not take is found at start, as a `BundleError` that names the bundle."""
+    with pytest.raises(BundleError, match="bundle 'copy'"):
+        Model(copied(crop_size=crop_size))
+
+
+@pytest.mark.parametrize("kind", ["spatial", "relation"])
+def test_a_graph_of_another_kind_is_told(copied: Callable[..., Bundle], kind: str) -> None:
+    """Any graph without the contract's inputs is found at start, not at the first request."""
+    with pytest.raises(BundleError, match="bundle 'copy': its graphs do not fit it"):
+        Model(copied(graphs={kind: FAST.graphs["relation" if kind == "spatial" else "spatial"]}))
+
+
+def test_another_skeleton_is_told(copied: Callable[..., Bundle]) -> None:
+    """Graphs that have another number of joints than the manifest's skeleton are found at start."""
+    with pytest.raises(BundleError, match="bundle 'copy': its graphs do not fit it"):
+        Model(copied(skeleton="halpe26"))
