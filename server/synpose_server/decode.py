@@ -163,7 +163,8 @@ class VideoReader(Reader):
     def _claimed_frames(self) -> int | None:
         """MP4 counts frames that an edit list hides, but not in the duration."""
         stream = self._stream
-        if stream.duration is None or stream.time_base is None or self.fps is None:
+        edits = self._container.format.name.startswith("mov")  # in AVI, the duration is what a cut file still has
+        if not edits or stream.duration is None or stream.time_base is None or self.fps is None:
             return stream.frames or None
         return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * self.fps))) or None
 
