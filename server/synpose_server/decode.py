@@ -25,6 +25,14 @@ from synpose_server.timeline import Timeline, frame_rate
 __all__ = ["Reader", "open_source"]
 
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
+# What cameras and editors write; decoders of rare codecs are seldom looked after.
+_CODECS = (
+    "h264,hevc,vp8,vp9,av1,mjpeg,mpeg4,mpeg2video,mpeg1video,prores,dnxhd,h263,h263p,flv1,theora,vc1,dvvideo,"
+    "msmpeg4v1,msmpeg4v2,msmpeg4v3,wmv1,wmv2,wmv3"
+)
+_DECODERS = _CODECS + ",libdav1d,libvpx,libvpx-vp9,flv,msmpeg4"  # some decoders have names of their own
+_SCAN = b"\xff\xda"  # JPEG's start of scan
+_MOST_SCANS = 100  # of one JPEG; each costs a pass over the whole image, and no camera writes more than some ten
 _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
 _AHEAD, _AHEAD_BYTES = 64, 16_000_000  # packets, and bytes of them, whose times are read before any is decoded
@@ -71,9 +79,9 @@ class VideoReader(Reader):
             raise VideoError(f"no such file: {source}", field="video", camera=camera)
         try:
             self._container = av.open(
-                str(source) if isinstance(source, Path) else source,
+                f"file:{source}" if isinstance(source, Path) else source,  # a name may hold a colon
                 mode="r",  # not what the upload's own `mode` says: a spooled one was made for writing
-                options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+                options={"format_whitelist": _CONTAINERS, "codec_whitelist": _DECODERS, "protocol_whitelist": "file"},
                 # FFmpeg decodes a first frame while it opens: it, too, must refuse a giant picture
                 container_options={"max_pixels": str(max_pixels)},
                 timeout=(10.0, 10.0),
@@ -88,14 +96,17 @@ class VideoReader(Reader):
             context = self._stream.codec_context
             if context is None:
                 raise VideoError("its codec is not supported", field="video", camera=camera)
+            name = context.codec.canonical_name
+            if name not in _CODECS.split(","):
+                raise VideoError(f"the codec {name} is not supported", field="video", camera=camera)
             if context.width * context.height > max_pixels:
                 raise _too_large(camera, (context.width, context.height), max_pixels)
             context.thread_count = 1  # cameras are decoded in parallel already
             context.options = {"max_pixels": str(max_pixels)}
-            self.count = self._stream.frames or None
             packets = self._container.demux(self._stream)
             ahead = self._look_ahead(packets)
             self._timeline = self._measure(ahead)
+            self.count = self._claimed_frames()
             self._images = self._decode(chain(ahead, packets))
             self._begin: list[Image | None] = []  # up to the first image; what is missing before it keeps its place
             for image in self._images:
@@ -149,6 +160,14 @@ class VideoReader(Reader):
         self.fps = rate
         return Timeline(rate, start=times[0])
 
+    def _claimed_frames(self) -> int | None:
+        """MP4 counts frames that an edit list hides, but not in the duration."""
+        stream = self._stream
+        edits = self._container.format.name.startswith("mov")  # in AVI, the duration is what a cut file still has
+        if not edits or stream.duration is None or stream.time_base is None or self.fps is None:
+            return stream.frames or None
+        return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * self.fps))) or None
+
     def _decode(self, packets: Iterator[av.Packet]) -> Iterator[Image | None]:
         end = last = 0.0  # of the container, and the last time at which an image is due
         while True:
@@ -186,8 +205,10 @@ class VideoReader(Reader):
             if self._timeline.jumps:
                 self.problem = self.problem or "its time stamps jump"
         yield from repeat(None, steps - 1)
+        if frame.is_corrupt:  # FFmpeg painted over what it could not read
+            self.problem = self.problem or "frames that are partly unreadable"
         if steps:
-            yield _from_frame(frame)
+            yield None if frame.is_corrupt else _from_frame(frame)
 
     def _check_end(self, end: float) -> None:
         """Matroska and others tell no number of frames, and FFmpeg no error where such a file was cut."""
@@ -197,50 +218,66 @@ class VideoReader(Reader):
 
 
 class ImageReader(Reader):
-    """Encoded images in order: files, or bytes with None for one that is missing."""
+    """Encoded images in order: files, or bytes with None for one that is missing; a broken one counts as missing.
+
+    The pixels come as they are stored: a note of orientation (EXIF) is ignored, in JPEG and PNG alike.
+    """
 
     def __init__(self, camera: str, images: Sequence[Path | bytes | None], max_pixels: int) -> None:
         self.camera, self._images, self._max_pixels = camera, images, max_pixels
         self.count = len(images)
-        first = next((image for image in images if image is not None), None)
-        if first is None:
-            raise VideoError("there is no image of this camera", field="video", camera=camera)
-        self.size = self._read_size(_content(first))
+        self._begin: list[Image | None] = []  # up to the first that can be read, whose size all others must have
+        for image in self._read(images):
+            self._begin.append(image)
+            if image is not None:
+                self.size = image.size
+                return
+        reason = f" ({self.problem})" if self.problem else ""
+        raise VideoError(f"there is no image of this camera that can be read{reason}", field="video", camera=camera)
 
     def __iter__(self) -> Iterator[Image | None]:
-        for image in self._images:
-            yield None if image is None else self._decode(_content(image))
+        begin, self._begin = self._begin, []
+        yield from begin
+        for image in self._read(self._images[len(begin) :]):
+            if image is not None and image.size != self.size:
+                raise _resized(self.camera, image.size, self.size)
+            yield image
 
     def close(self) -> None:
         pass
 
-    def _read_size(self, content: bytes) -> tuple[int, int]:
-        """(width, height) from the header alone."""
-        if content.startswith(_PNG_SIGNATURE) and len(content) > 24:
-            size = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-        else:
+    def _read(self, images: Sequence[Path | bytes | None]) -> Iterator[Image | None]:
+        for image in images:
             try:
-                height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-            except ValueError:
-                raise VideoError("an image is neither JPEG nor PNG", field="video", camera=self.camera) from None
-            size = width, height
-        if size[0] * size[1] > self._max_pixels:
-            raise _too_large(self.camera, size, self._max_pixels)
-        return size
+                content = image.read_bytes() if isinstance(image, Path) else image
+            except OSError as error:
+                message = f"the image {error.filename} cannot be read ({_reason(error)})"
+                raise VideoError(message, field="video", camera=self.camera) from None
+            yield None if content is None else self._decode(content)
 
-    def _decode(self, content: bytes) -> Image:
-        size = self._read_size(content)
-        if size != self.size:
-            raise _resized(self.camera, size, self.size)
+    def _decode(self, content: bytes) -> Image | None:
+        """None for what is broken; its size is checked from the header alone, before pixels are allocated."""
+        is_png = content.startswith(_PNG_SIGNATURE) and len(content) > 24
         try:
-            if not content.startswith(_PNG_SIGNATURE):
-                return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+            if is_png:
+                size = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+            else:
+                height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+                size = width, height
+            if size[0] * size[1] > self._max_pixels:
+                raise _too_large(self.camera, size, self._max_pixels)
+            if is_png:
+                flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+                pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+                if pixels is None:
+                    raise ValueError("a broken PNG")
+                return Image((np.asarray(pixels, dtype=np.uint8),))
+            if content.count(_SCAN) > _MOST_SCANS:
+                raise LimitExceeded("a JPEG image has too many scans", field="video", camera=self.camera)
+            return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
         except (ValueError, cv2.error):
-            pixels = None
-        if pixels is None:
-            raise VideoError("an image is broken", field="video", camera=self.camera)
-        return Image((np.asarray(pixels, dtype=np.uint8),))
+            self.problem = "an image that is no JPEG or PNG, or a broken one"
+            return None
 
 
 def _from_frame(frame: av.VideoFrame) -> Image:
@@ -258,10 +295,6 @@ def _from_frame(frame: av.VideoFrame) -> Image:
 def _time(item: av.Packet | av.VideoFrame) -> float | None:
     """When a packet or frame is shown, in seconds; None if it does not say."""
     return None if item.pts is None or item.time_base is None else float(item.pts * item.time_base)
-
-
-def _content(image: Path | bytes) -> bytes:
-    return image.read_bytes() if isinstance(image, Path) else image
 
 
 def _reason(error: Exception) -> str:

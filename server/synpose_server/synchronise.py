@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from synpose.errors import VideoError
 from synpose.pose import Notice
@@ -20,6 +21,7 @@ __all__ = ["FrameSet", "FrameSets"]
 _AHEAD = 2  # decoded images that wait per camera: enough to keep decoding busy, little enough for 16 cameras in 4K
 _DEFAULT_FPS = 30.0
 _END = object()
+_Handed: TypeAlias = tuple[object, str | None]  # an image, None, _END or an exception, with the reader's problem so far
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class FrameSets(Iterator[FrameSet]):
             raise
         counts = [reader.count for reader in self.readers if reader.count is not None]
         self.count = min(counts) if counts else None
-        self._queues: list[queue.Queue[object]] = [queue.Queue(_AHEAD) for _ in self.readers]
+        self._queues: list[queue.Queue[_Handed]] = [queue.Queue(_AHEAD) for _ in self.readers]
         self._frames = self._assemble()
         for reader, images in zip(self.readers, self._queues, strict=True):
             thread = threading.Thread(
@@ -81,35 +83,37 @@ class FrameSets(Iterator[FrameSet]):
         for reader in self.readers:
             reader.close()
 
-    def _read(self, reader: Reader, images: queue.Queue[object]) -> None:
+    def _read(self, reader: Reader, images: queue.Queue[_Handed]) -> None:
         try:
             for image in reader:
-                if not self._put(images, image):
+                if not self._put(images, (image, reader.problem)):
                     return
-            self._put(images, _END)
+            self._put(images, (_END, reader.problem))
         except Exception as error:  # crosses to the thread that asks for the frame set
-            self._put(images, error)
+            self._put(images, (error, None))
 
-    def _put(self, images: queue.Queue[object], item: object) -> bool:
+    def _put(self, images: queue.Queue[_Handed], item: _Handed) -> bool:
         while not self._closed.is_set():
             with contextlib.suppress(queue.Full):
                 images.put(item, timeout=0.1)
                 return True
         return False
 
-    def _take(self, images: queue.Queue[object]) -> object:
+    def _take(self, images: queue.Queue[_Handed]) -> _Handed:
         while not self._closed.is_set():
             with contextlib.suppress(queue.Empty):
                 return images.get(timeout=0.1)
-        return _END
+        return _END, None
 
     def _assemble(self) -> Iterator[FrameSet]:
         previous: FrameSet | None = None
+        problems: list[str | None] = []
         index = 0
         while True:
-            taken = [self._take(images) for images in self._queues]
+            handed = [self._take(images) for images in self._queues]
             if self._closed.is_set():  # nothing ended: who closes early must not be told that something did
                 return
+            taken, told = [item for item, _ in handed], [problem for _, problem in handed]
             for item in taken:
                 if isinstance(item, Exception):
                     raise item
@@ -119,16 +123,20 @@ class FrameSets(Iterator[FrameSet]):
                 yield previous
             views = tuple(item if isinstance(item, Image) else None for item in taken)
             previous = FrameSet(index, views)
+            problems = told
             index += 1
         if previous is not None:
             ended = [item is _END for item in taken]
-            yield FrameSet(previous.index, previous.images, self._closing_notices(index, ended), is_last=True)
+            problems = [now if end else then for end, now, then in zip(ended, told, problems, strict=True)]
+            notices = self._closing_notices(index, ended, problems)
+            yield FrameSet(previous.index, previous.images, notices, is_last=True)
 
-    def _closing_notices(self, count: int, ended: Sequence[bool]) -> tuple[Notice, ...]:
+    def _closing_notices(self, count: int, ended: Sequence[bool], problems: Sequence[str | None]) -> tuple[Notice, ...]:
+        """`problems` are those up to the last image that was used: of what was only read ahead, nothing is told."""
         notices = []
-        for reader, end in zip(self.readers, ended, strict=True):
-            if reader.problem is not None:
-                message = f"the video is damaged ({reader.problem}); what could be read of it was used"
+        for reader, end, problem in zip(self.readers, ended, problems, strict=True):
+            if problem is not None:
+                message = f"the video is damaged ({problem}); what could be read of it was used"
                 notices.append(Notice("damaged-video", message, reader.camera))
             elif end and reader.count is not None and reader.count > count:
                 message = f"the video ends after {count} of the {reader.count} frames that it claims"

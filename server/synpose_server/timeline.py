@@ -51,13 +51,16 @@ class Timeline:
     """
 
     def __init__(self, rate: float, start: float) -> None:
-        """`start` is the time in seconds at which the first image is due."""
+        """`start`: when the first packet is shown (seconds); images before it in the order of showing are no jump."""
         self._rate = rate
-        self._last = start - 1 / rate
+        self._start = start
+        self._last: float | None = None
         self.jumps = 0
 
     def steps_to(self, time: float | None) -> int:
         """Places from the last image to the one at `time` (seconds, None if unknown): 1 is next, 0 the same again."""
+        if self._last is None:
+            self._last = (self._start if time is None else min(self._start, time)) - 1 / self._rate
         if time is None:
             self._last += 1 / self._rate
             return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -181,9 +182,39 @@ def test_made_up_time_stamps_are_not_used(container: str) -> None:
 def test_edit_lists_hide_frames() -> None:
     """A lossless cut hides frames before its start: they are neither shown nor missing."""
     content = rewritten(video("libx264", "mp4", frames=20, gop=10), "mp4", lambda k: True, -0.2)
-    found = levels(content)
-    assert None not in found
-    assert found[-1] == 19
+    assert levels(content) == list(range(6, 20))
+    reader = open_source("cam", io.BytesIO(content), LIMIT)
+    assert reader.count == 14
+    reader.close()
+
+
+def test_frames_painted_over_are_missing() -> None:
+    """A frame that FFmpeg marks as corrupt is a missing image, in its place, and the video counts as damaged."""
+    content = bytearray(video("mpeg4", "avi"))
+    with av.open(io.BytesIO(content)) as source:
+        packets = [(packet.pos, packet.size) for packet in source.demux(video=0)]
+    at, size = packets[2]
+    assert at is not None
+    for k in range(at + size // 2, at + size // 2 + 8):
+        content[k] ^= 0x5A
+    reader = open_source("cam", io.BytesIO(content), LIMIT)
+    assert [k for k, image in enumerate(reader) if image is None] == [2]
+    assert reader.problem == "frames that are partly unreadable"
+    reader.close()
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "rawvideo"])
+def test_codecs_that_no_camera_writes(codec: str) -> None:
+    """Codecs outside the list are refused by name."""
+    with pytest.raises(VideoError, match=f"the codec {codec} is not supported"):
+        open_source("cam", io.BytesIO(video(codec, "matroska")), LIMIT)
+
+
+def test_colons_in_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that looks like an address is a file all the same."""
+    monkeypatch.chdir(tmp_path)
+    Path("a:cam01.mp4").write_bytes(video("libx264", "mp4"))
+    assert len(brightness(Path("a:cam01.mp4"))) == 12
 
 
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n#EXT-X-ENDLIST\n"
@@ -259,3 +290,61 @@ def test_phones_videos_come_upright(degrees: int, size: tuple[int, int], tmp_pat
     ours = image.crop(np.array(((1.0, 0, 0), (0, 1.0, 0))), size)
     _, theirs = cv2.VideoCapture(str(path)).read()
     assert np.abs(ours[..., ::-1].astype(int) - theirs).max() <= 2
+
+
+def jpeg(level: int, size: tuple[int, int] = (96, 64)) -> bytes:
+    """A JPEG of one grey level."""
+    return cv2.imencode(".jpg", np.full((size[1], size[0], 3), level, np.uint8))[1].tobytes()
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+@pytest.mark.parametrize("content", [b"", b"no image", jpeg(90)[:60], giant_png()[:30] + b"\x00" * 4])
+def test_one_broken_image_is_missing(broken: int, content: bytes) -> None:
+    """One broken image among others is a missing one, in its place, and is told."""
+    images: list[bytes | None] = [jpeg(90)] * 3
+    images[broken] = content
+    reader = open_source("cam", images, 10**9)
+    assert [k for k, image in enumerate(reader) if image is None] == [broken]
+    assert reader.problem is not None
+
+
+def test_images_of_another_size_or_giants_are_no_missing_ones() -> None:
+    """A wrong size is an error wherever it comes, and a giant image a limit."""
+    with pytest.raises(VideoError, match="different sizes"):
+        list(open_source("cam", [jpeg(90), jpeg(90, (64, 96))], LIMIT))
+    with pytest.raises(LimitExceeded, match="20000×20000"):
+        list(open_source("cam", [jpeg(90), giant_jpeg()], LIMIT))
+
+
+def test_image_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A path that is no file is a VideoError that names camera and path."""
+    (tmp_path / "good.jpg").write_bytes(jpeg(90))
+    with pytest.raises(VideoError, match=r"gone\.jpg") as caught:
+        list(open_source("cam7", [tmp_path / "good.jpg", tmp_path / "gone.jpg"], LIMIT))
+    assert caught.value.camera == "cam7"
+
+
+def test_scan_bombs_are_refused() -> None:
+    """A progressive JPEG of thousands of scans is refused, one as encoders write them is read."""
+    progressive = cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[
+        1
+    ].tobytes()
+    assert len(list(open_source("cam", [progressive], LIMIT))) == 1
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    with pytest.raises(LimitExceeded, match="scans"):
+        open_source("cam", [progressive[:-2] + scan * 5000 + b"\xff\xd9"], LIMIT)
+
+
+def test_orientation_of_still_images_is_ignored() -> None:
+    """EXIF's "turn by 90°" turns neither a PNG nor a JPEG."""
+    exif = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    png = cv2.imencode(".png", np.full((64, 96, 3), 90, np.uint8))[1].tobytes()
+    chunk = len(exif).to_bytes(4, "big") + b"eXIf" + exif + zlib.crc32(b"eXIf" + exif).to_bytes(4, "big")
+    turned_png = png[:33] + chunk + png[33:]
+    plain = jpeg(90)
+    turned_jpeg = plain[:2] + b"\xff\xe1" + (len(exif) + 8).to_bytes(2, "big") + b"Exif\x00\x00" + exif + plain[2:]
+    for content in (turned_png, turned_jpeg):
+        turned = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert turned is not None
+        assert turned.shape[:2] == (96, 64)
+        assert open_source("cam", [content], LIMIT).size == (96, 64)

@@ -143,6 +143,26 @@ def test_a_video_that_is_shorter_than_it_claims_is_told(scripted: Callable[..., 
     assert "checksum" in last.notices[1].message
 
 
+def test_damage_is_told_where_it_was_used(scripted: Callable[..., FrameSets]) -> None:
+    """A camera that goes on is damaged if it was among the images used; what was only read ahead does not matter."""
+    ahead = threading.Event()
+    used, unused = Script("used", 9), Script("unused", 9)
+
+    def damage(reader: Script, at: int, index: int) -> None:
+        if index == at:
+            reader.problem = "checksum"
+            if reader is unused:
+                ahead.set()
+
+    used.before = lambda index: damage(used, 1, index)
+    unused.before = lambda index: damage(unused, 4, index)
+    short = Script("short", 3, before=lambda index: index < 2 or ahead.wait(SECONDS))
+    with closing(scripted(short, used, unused)) as frame_sets:
+        *_, last = frame_sets
+    assert last.index == 2
+    assert told(last) == [("damaged-video", "used"), ("unequal-lengths", "short")]
+
+
 def test_different_rates_are_refused() -> None:
     """A camera at another rate is an error that names it and both rates; the option fps overrules."""
 

@@ -45,6 +45,15 @@ def test_repeats_and_jumps() -> None:
 def test_missing_start() -> None:
     """What is missing before the first image that can be decoded is a hole, too."""
     assert Timeline(10, 0.0).steps_to(0.3) == 4
+    assert Timeline(10, 0.0).steps_to(None) == 1
+
+
+@pytest.mark.parametrize("early", [0.1, 0.2])
+def test_reordered_start(early: float) -> None:
+    """An image shown before the first packet is the first, and no jump."""
+    timeline = Timeline(10, 5.0)
+    assert [timeline.steps_to(time) for time in (5.0 - early, 5.1 - early)] == [1, 1]
+    assert timeline.jumps == 0
 
 
 @pytest.mark.parametrize(("rate", "stated"), [(30000 / 1001, 30000 / 1001), (30.0, 90.0), (60.0, 60.0)])
