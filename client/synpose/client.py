@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -80,9 +81,10 @@ class AsyncClient:
 
         `timestamps` are their capture times in seconds; without them they are a frame of `fps` (or 30) apart.
         """
+        times = None if timestamps is None else _times(timestamps, len(frame_sets))
         cameras = dict.fromkeys(camera for images in frame_sets for camera in images)
         uploads = {camera: [images.get(camera) for images in frame_sets] for camera in cameras}
-        async with self._stream(uploads, calibration, timestamps, options) as stream:
+        async with self._stream(uploads, calibration, times, options) as stream:
             return PoseSequence(stream.header, tuple([frame async for frame in stream]))
 
     def stream(self, videos: Videos, calibration: Calibration, **options: Unpack[OptionFields]) -> AsyncPoseStream:
@@ -265,6 +267,19 @@ def _transport(url: str) -> Transport:
 
         return GrpcTransport(url)
     raise InvalidInput(f"a server's address begins with http, https, grpc or grpcs, not {url!r}", field="url")
+
+
+def _times(timestamps: Iterable[float], length: int) -> tuple[float, ...]:
+    """The capture times of `length` frame sets; raises `InvalidInput` for anything else."""
+    try:
+        times = tuple(map(float, timestamps))
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput("timestamps must be numbers of seconds", field="timestamps") from None
+    if len(times) != length:
+        raise InvalidInput(f"there are {len(times)} timestamps for {length} frame sets", field="timestamps")
+    if not all(map(math.isfinite, times)):
+        raise InvalidInput("a timestamp must be a finite number of seconds", field="timestamps")
+    return times
 
 
 async def _within(timeout: float | None, step: Coroutine[Any, Any, T]) -> T:

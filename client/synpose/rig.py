@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ __all__ = ["Camera", "Rig"]
 
 Array = NDArray[np.float64]
 
+_NAME_LENGTH = 200  # names travel in headers and trailers of errors
 _CODEC_PADDING = 16  # codecs work in blocks of up to 16 pixels; a size that differs by less was padded or trimmed
 
 
@@ -57,7 +59,7 @@ class Camera:
         def array(field: str, value: ArrayLike, *shape: int) -> Array:
             try:
                 result = np.array(value, dtype=np.float64).reshape(shape)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 shown = "×".join(map(str, shape)) if shape != (-1,) else "a list of"
                 raise fail(field, f"{field} must be {shown} numbers") from None
             if not np.isfinite(result).all():
@@ -67,9 +69,14 @@ class Camera:
 
         if not isinstance(name, str) or not name.strip():
             raise CalibrationError("every camera needs a name", field="calibration.name")
+        if len(name) > _NAME_LENGTH or any(category(letter) in ("Cc", "Cs") for letter in name):
+            raise CalibrationError(
+                f"the camera's name {name!a:.40} is longer than {_NAME_LENGTH} characters, or one of them is no text",
+                field="calibration.name",
+            )
         try:
             width, height = (int(side) for side in size)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise fail("size", "size must be (width, height) in pixels") from None
         if width <= 0 or height <= 0:
             raise fail("size", f"size must be positive, not {width}×{height}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar, cast
 
 import anyio
 
-from synpose.errors import Overloaded
+from synpose.errors import InvalidInput, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader
 from synpose.rig import Rig
@@ -50,7 +50,7 @@ class Running(AsyncIterator[Frame]):
 
 
 class Bridge:
-    """Runs the calls of one engine in threads; each door has one."""
+    """Runs the calls of one engine in threads, and bounds what comes in; all doors share one."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -59,11 +59,37 @@ class Bridge:
         self._running = ThreadPoolExecutor(2 * engine.settings.max_clips, "synpose-estimate")
         self._starting = ThreadPoolExecutor(_MOST_WAITING, "synpose-start")
         self._waiting = 0
+        self._uploads = 0
 
     @property
     def ready(self) -> bool:
         """Whether the engine has loaded its models."""
         return bool(self.engine.models)
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Counts a request while its body is read; raises `Overloaded` when `max_uploads` are under way already."""
+        if self._uploads >= self.engine.settings.max_uploads:
+            raise Overloaded(f"{self._uploads} requests are being sent already; try again later")
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
+
+    async def in_time(self, parts: AsyncIterator[T]) -> AsyncIterator[T]:
+        """The parts of a body; raises `InvalidInput` when none comes for `upload_seconds`."""
+        seconds = self.engine.settings.upload_seconds
+        end = object()
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    part = await anext(parts, end)
+            except TimeoutError:
+                raise InvalidInput(f"nothing of the body came for {seconds:g} s", field="body") from None
+            if part is end:
+                return
+            yield cast(T, part)
 
     @asynccontextmanager
     async def estimate(

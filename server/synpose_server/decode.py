@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,22 @@ import simplejpeg
 from synpose.errors import LimitExceeded, VideoError
 from synpose_server.image import Image
 from synpose_server.sources import Source
+from synpose_server.timeline import Timeline, frame_rate
 
 __all__ = ["Reader", "open_source"]
 
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
 _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
+_AHEAD, _AHEAD_BYTES = 64, 16_000_000  # packets, and bytes of them, whose times are read before any is decoded
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Reader(ABC):
     """The images of one camera in order; None where one is missing or unreadable.
 
-    `size` (width, height) of the first image; `fps` as the source states it or None; `count` the number of frames that
-    the source claims, or None; `problem` is set when the source ended before its time.
+    `size` (width, height) of the first image; `fps` of the source or None; `count` the number of frames that it claims,
+    or None; `problem` is set when the source ended before its time or holds what cannot be read.
     """
 
     camera: str
@@ -57,7 +59,11 @@ def open_source(camera: str, source: Source, max_pixels: int) -> Reader:
 
 
 class VideoReader(Reader):
-    """A video file, or a seekable upload of one."""
+    """A video file, or a seekable upload of one.
+
+    Images come in the places that their time stamps give them, with None in every hole. Streams without a container,
+    and reordered frames in AVI, have no time stamps to go by: there, one packet that cannot be decoded is one hole.
+    """
 
     def __init__(self, camera: str, source: Any, max_pixels: int) -> None:
         self.camera = camera
@@ -86,10 +92,11 @@ class VideoReader(Reader):
                 raise _too_large(camera, (context.width, context.height), max_pixels)
             context.thread_count = 1  # cameras are decoded in parallel already
             context.options = {"max_pixels": str(max_pixels)}
-            rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
-            self.fps = float(rate) if rate else None
             self.count = self._stream.frames or None
-            self._images = self._decode()
+            packets = self._container.demux(self._stream)
+            ahead = self._look_ahead(packets)
+            self._timeline = self._measure(ahead)
+            self._images = self._decode(chain(ahead, packets))
             self._begin: list[Image | None] = []  # up to the first image; what is missing before it keeps its place
             for image in self._images:
                 self._begin.append(image)
@@ -114,30 +121,73 @@ class VideoReader(Reader):
     def close(self) -> None:
         self._container.close()
 
-    def _decode(self) -> Iterator[Image | None]:
-        packets = self._container.demux(self._stream)
-        end = 0.0
+    def _look_ahead(self, packets: Iterator[av.Packet]) -> list[av.Packet]:
+        ahead: list[av.Packet] = []
+        try:
+            while len(ahead) < _AHEAD and sum(packet.size for packet in ahead) < _AHEAD_BYTES:
+                ahead.append(next(packets))
+        except StopIteration:
+            pass
+        except av.FFmpegError as error:
+            self.problem = _reason(error)
+        return ahead
+
+    def _measure(self, ahead: Sequence[av.Packet]) -> Timeline | None:
+        """Set `fps`; the timeline, or None where time stamps were made up: counted by FFmpeg, or in decoding order."""
+        stream, form = self._stream, self._container.format
+        average = float(stream.average_rate) if stream.average_rate else None
+        stated = [float(rate) for rate in (stream.guessed_rate, stream.base_rate) if rate]
+        self.fps = average or next(iter(stated), None)
+        reordered = form.name == "avi" and stream.codec_context.has_b_frames
+        if reordered or form.flags & av.format.Flags.no_timestamps.value:
+            return None
+        shown = [packet for packet in ahead if not packet.is_discard]  # others precede an edit list's start
+        times = [time for packet in shown if (time := _time(packet)) is not None]
+        rate = frame_rate(times, average, stated)
+        if not times or rate is None:
+            return None
+        self.fps = rate
+        return Timeline(rate, start=times[0])
+
+    def _decode(self, packets: Iterator[av.Packet]) -> Iterator[Image | None]:
+        end = last = 0.0  # of the container, and the last time at which an image is due
         while True:
             try:
                 packet = next(packets)
+                if (time := _time(packet)) is not None and packet.time_base is not None:
+                    end = max(end, time + float((packet.duration or 0) * packet.time_base))
+                    last = last if packet.is_discard else max(last, time)
             except StopIteration:
-                self._check_end(end)
-                return
+                break
             except av.FFmpegError as error:
                 self.problem = _reason(error)
-                return
-            if packet.pts is not None and packet.time_base is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                break
             try:
                 frames = packet.decode()
             except av.EOFError:
-                return
-            except av.FFmpegError as error:  # one broken packet is one missing image
+                break
+            except av.FFmpegError as error:
                 self.problem = _reason(error)
-                yield None
+                if self._timeline is None:
+                    yield None
                 continue
             for frame in frames:
-                yield _from_frame(frame)
+                yield from self._place(frame)
+        if self.problem is None:
+            self._check_end(end)
+        elif self._timeline is not None and not self._timeline.jumps:
+            yield from repeat(None, self._timeline.steps_to(last))  # lost at the very end
+
+    def _place(self, frame: av.VideoFrame) -> Iterator[Image | None]:
+        """The holes before a frame and its image; nothing for a frame that repeats the last."""
+        steps = 1
+        if self._timeline is not None:
+            steps = self._timeline.steps_to(_time(frame))
+            if self._timeline.jumps:
+                self.problem = self.problem or "its time stamps jump"
+        yield from repeat(None, steps - 1)
+        if steps:
+            yield _from_frame(frame)
 
     def _check_end(self, end: float) -> None:
         """Matroska and others tell no number of frames, and FFmpeg no error where such a file was cut."""
@@ -203,6 +253,11 @@ def _from_frame(frame: av.VideoFrame) -> Image:
     full_range = frame.format.name.startswith("yuvj") or frame.color_range == 2
     standard = _STANDARDS.get(int(frame.colorspace), "bt709" if frame.height >= 720 else "bt601")
     return Image(planes, turns=round(frame.rotation / 90) % 4, standard=standard, full_range=full_range)
+
+
+def _time(item: av.Packet | av.VideoFrame) -> float | None:
+    """When a packet or frame is shown, in seconds; None if it does not say."""
+    return None if item.pts is None or item.time_base is None else float(item.pts * item.time_base)
 
 
 def _content(image: Path | bytes) -> bytes:

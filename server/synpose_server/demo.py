@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rich.console import Console
 from rich.progress import Progress
@@ -31,13 +32,22 @@ EXAMPLE_CLIP = Path(__file__).parents[2] / "examples" / "balancing"
 """Where the example lies in a checkout; an installed package does not carry it."""
 
 
-def demo(clip: Path, output: Path, model: str, console: Console) -> None:
-    """Send the videos of `clip` to a server of its own; leave the answer as files in `output` and print a table."""
+def demo(clip: Path, output: Path, model: str, settings: Settings, console: Console) -> None:
+    """Send the videos of `clip` to a server of its own; leave the answer as files in `output` and print a table.
+
+    The server reads its settings as `synpose serve` does; `settings` are those of the measuring here. Raises
+    `OptionsError` for a folder without the clip, or one that cannot be written.
+    """
     videos = sorted(clip.glob("*.mp4"))
     calibration = clip / "Calib.qca.txt"
     if not videos or not calibration.is_file():
         raise OptionsError(f"{clip} is not the example clip; run this in a checkout or pass --clip", field="clip")
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OptionsError(f"cannot write into {output}: {error.strerror}", field="output") from None
     rig = read_calibration(calibration)
     sources = {video.stem: video for video in videos}
 
@@ -55,11 +65,11 @@ def demo(clip: Path, output: Path, model: str, console: Console) -> None:
     for name in ("json", "trc"):
         (output / f"pose{FORMATS[name].suffix}").write_bytes(FORMATS[name].write(sequence))
     with _bar("drawing", len(frames), console) as step:
-        write_overlay(output / "overlay.mp4", rig, sources, sequence, step)
+        write_overlay(output / "overlay.mp4", rig, sources, sequence, settings, step)
     write_plot(output / "pose.png", rig, sequence)
 
     with _bar("measuring", len(frames), console) as step:
-        _, report = evaluate_clip(Engine(Settings(), only=model), rig, sources, Options(model=model), step)
+        _, report = evaluate_clip(Engine(settings, only=model), rig, sources, Options(model=model), step)
     console.print(_table(report, len(frames) / seconds))
     console.print(f"left in {output}/: pose.json, pose.trc, overlay.mp4, pose.png", highlight=False)
 

@@ -30,6 +30,7 @@ def write_overlay(
     rig: Rig,
     sources: Mapping[str, Source],
     sequence: PoseSequence,
+    settings: Settings,
     progress: Callable[[Frame], None] = lambda frame: None,
 ) -> None:
     """Write an H.264 file of all views, side by side, with the people of `sequence`; views that were not used are dim.
@@ -37,7 +38,7 @@ def write_overlay(
     `rig` is the calibration; `sources` are the videos that were sent. Raises as `FrameSets` for videos that cannot be
     read.
     """
-    frame_sets = FrameSets(sources, Settings().max_pixels, sequence.header.fps)
+    frame_sets = FrameSets(sources, settings.max_pixels, sequence.header.fps)
     try:
         cameras = [rig[reader.camera].resized(reader.size) for reader in frame_sets.readers]
         widths = [max(2, round(_HEIGHT * camera.size[0] / camera.size[1] / 2) * 2) for camera in cameras]

@@ -18,14 +18,14 @@ _TRAILS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")
 
 
 def write_plot(path: Path, rig: Rig, sequence: PoseSequence) -> None:
-    """Write a PNG of the person who appears most, in the world frame: close by, and among the cameras."""
+    """Write a PNG of the person who appears most, if any, in the world frame: close by, and among the cameras."""
     import matplotlib  # only the demo needs it, and it is slow to import
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     skeleton = sequence.header.skeleton
-    joints = sequence.joints()
+    joints = sequence.joints() if sequence.frames else np.full((1, len(skeleton), 3), np.nan)
     figure = plt.figure(figsize=(13, 6.5), dpi=110, layout="constrained")
     for place, title in ((1, "joints in the world frame, metres"), (2, "among the cameras")):
         axes = figure.add_subplot(1, 2, place, projection="3d")
@@ -49,17 +49,19 @@ def write_plot(path: Path, rig: Rig, sequence: PoseSequence) -> None:
                 axes.text(*camera.center, f" {camera.name}", fontsize=8)
             _frame(axes, np.vstack((joints.reshape(-1, 3), [camera.center for camera in rig])))
         axes.set_title(title, fontsize=10)
-    figure.suptitle(f"{len(joints)} frames at {sequence.header.fps:g} fps — green: left, orange: right", fontsize=11)
+    figure.suptitle(
+        f"{len(sequence.frames)} frames at {sequence.header.fps:g} fps — green: left, orange: right", fontsize=11
+    )
     figure.savefig(path)
     plt.close(figure)
 
 
 def _frame(axes: object, points: NDArray[np.float64]) -> None:
-    """Equal scales around the known of `points`, if there are any."""
-    known = points[np.isfinite(points).all(-1)]
-    if not len(known):
+    """Equal scales around `points`, as far as there are any."""
+    points = points[np.isfinite(points).all(-1)]
+    if not len(points):
         return
-    low, high = known.min(0), known.max(0)
+    low, high = points.min(0), points.max(0)
     middle, half = (low + high) / 2, (high - low).max() / 2
     for letter, m in zip("xyz", middle, strict=True):
         getattr(axes, f"set_{letter}lim")(m - half, m + half)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from synpose.calibration.read import MAX_BYTES, read_calibration
 from synpose.errors import CalibrationError, InvalidInput, LimitExceeded
 from synpose.options import Options
 from synpose.rig import Rig
+from synpose_server.settings import Settings
 from synpose_server.sources import Source
 
-__all__ = ["gather_images", "match_sources", "match_timestamps", "read_rig"]
+__all__ = ["check_sent", "gather_images", "match_sources", "match_timestamps", "no_image", "read_rig"]
 
 
 def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
@@ -28,38 +29,53 @@ def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
         raise CalibrationError(error.message, field=field, camera=error.camera) from None
 
 
-def gather_images(rig: Rig, frame_sets: Sequence[Mapping[str, bytes]]) -> dict[str, list[bytes | None]]:
+def check_sent(rig: Rig, cameras: Collection[str], field: str, settings: Settings) -> None:
+    """Raise `InvalidInput` for a camera that is not calibrated, and `LimitExceeded` for more than the server accepts.
+
+    What counts is the cameras that are sent: a rig may have more.
+    """
+    known = set(rig.names)
+    for camera in cameras:
+        if camera not in known:
+            names = ", ".join(rig.names)
+            raise InvalidInput(f"the calibration has no such camera; it has {names}", field=field, camera=camera)
+    if len(cameras) > settings.max_cameras:
+        raise LimitExceeded(f"at most {settings.max_cameras} cameras are accepted", field=field)
+
+
+def gather_images(
+    rig: Rig, frame_sets: Sequence[Mapping[str, bytes]], settings: Settings
+) -> dict[str, list[bytes | None]]:
     """The images of each camera over all frame sets, None where it is missing.
 
-    Raises `InvalidInput` for an unknown camera, and where there is no image at all.
+    Raises as `check_sent`, before anything as long as the clip is made for a camera, and `InvalidInput` where there is
+    no image at all.
     """
-    gathered: dict[str, list[bytes | None]] = {}
-    for index, images in enumerate(frame_sets):
-        for camera, image in images.items():
-            if camera not in gathered:
-                _check_calibrated(rig, camera, "frame_sets")  # before anything as long as the clip is made for it
-                gathered[camera] = [None] * len(frame_sets)
-            gathered[camera][index] = image
-    if not gathered:
-        raise InvalidInput(
-            "the frame sets hold no image; at least two cameras are needed", field="frame_sets", camera=rig.names[0]
-        )
-    return gathered
+    cameras = dict.fromkeys(camera for images in frame_sets for camera in images)
+    if not cameras:
+        raise no_image(rig)
+    check_sent(rig, cameras, "frame_sets", settings)
+    return {camera: [images.get(camera) for images in frame_sets] for camera in cameras}
 
 
-def match_sources(rig: Rig, sources: Mapping[str, Source]) -> dict[str, Source]:
+def no_image(rig: Rig) -> InvalidInput:
+    """The error of frame sets that are all empty."""
+    message = "the frame sets hold no image; at least two cameras are needed"
+    return InvalidInput(message, field="frame_sets", camera=rig.names[0])
+
+
+def match_sources(rig: Rig, sources: Mapping[str, Source], settings: Settings) -> dict[str, Source]:
     """The sources in the order of the rig's cameras.
 
     Every source needs a calibrated camera, and at least two must have something to show, all of them videos or all
     image sequences of one length; anything else raises `InvalidInput`, naming the field (`video` or `frame_sets`) and
-    the camera. A calibrated camera without a source is left out: the answer's notices tell.
+    the camera, or as `check_sent`. A calibrated camera without a source is left out: the answer's notices tell.
     """
     images = {name: source for name, source in sources.items() if isinstance(source, Sequence)}
     field = "frame_sets" if images else "video"
     if images and len(images) < len(sources):
         raise InvalidInput("a request holds videos or images, not both", field=field)
-    for name in sources:
-        _check_calibrated(rig, name, field)
+    check_sent(rig, sources, field, settings)
     given = [n for n in rig.names if n in sources and (n not in images or any(i is not None for i in images[n]))]
     if len(given) < 2:
         raise InvalidInput(
@@ -88,9 +104,3 @@ def match_timestamps(timestamps: Sequence[float | None], frame_sets: int) -> tup
     if any(later <= earlier for earlier, later in pairwise(given)):
         raise InvalidInput("timestamps must ascend", field=field)
     return tuple(map(float, given))
-
-
-def _check_calibrated(rig: Rig, camera: str, field: str) -> None:
-    if camera not in rig.names:
-        known = ", ".join(rig.names)
-        raise InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)

@@ -37,7 +37,8 @@ def run(settings: Settings, say: Callable[[str], object]) -> None:
 async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]) -> None:
     """Serve `engine` on both ports until SIGTERM or SIGINT, then let running requests finish for a few seconds.
 
-    `say` is told each address once something listens there. Raises `ServerError` for a port that cannot be bound.
+    `say` is told each address once something listens there. Raises `ServerError` for a port that cannot be bound,
+    and when a door ends by itself.
     """
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):  # until the loop ends
@@ -63,9 +64,13 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
             serving = asyncio.create_task(web.serve([listener]))
             say(f"HTTP on http://{_address(settings.host, listener.getsockname()[1])}")
             say(f"gRPC on {_address(settings.host, grpc_port)}")
-            await stop.wait()
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             web.should_exit = True
             await asyncio.gather(serving, rpc.stop(_GRACE_SECONDS))
+            if not stop.is_set():
+                stopping.cancel()
+                raise ServerError("HTTP has ended by itself; the log may say why")
         finally:
             await asyncio.to_thread(bridge.close)
 

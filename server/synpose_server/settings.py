@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from synpose.errors import OptionsError
 
 __all__ = ["Settings"]
 
 MIB = 1024 * 1024
 
+_PREFIX = "SYNPOSE_"
+_SERVICE = re.compile("SYNPOSE_(SERVICE_|PORT($|_))")  # set by Kubernetes in pods beside a service called synpose
+
 
 class Settings(BaseSettings):
     """Read once, when it is made; an unknown flag or an unusable value is an error at start."""
 
-    model_config = SettingsConfigDict(env_prefix="SYNPOSE_", frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` in the container."""
@@ -37,13 +44,31 @@ class Settings(BaseSettings):
     max_frames: int = Field(default=216_000, ge=1)
     """Longest clip: an hour at 60 frames a second."""
     max_cameras: int = Field(default=16, ge=2, le=16)
-    """Most cameras of one clip."""
+    """Cameras that a request may send; its calibration may hold more."""
+    max_uploads: int = Field(default=16, ge=1)
+    """Requests whose body is being read, over both doors; one more is told that the server is busy."""
+    upload_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    """How long an upload may pause before it is given up."""
     max_clips: int = Field(default=2, ge=1)
     """Clips computed at the same time; more wait for `queue_seconds`."""
     queue_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long a request waits for its turn before it is told that the server is busy."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, given: object) -> object:
+        """Raise `OptionsError` for a variable that is meant to be a setting and is none; leaves `given` as it is."""
+        known = [_PREFIX + name.upper() for name in cls.model_fields]
+        for name in map(str.upper, os.environ):
+            if name.startswith(_PREFIX) and name not in known and not _SERVICE.match(name):
+                near = difflib.get_close_matches(name, known, 1, 0.0)[0]
+                raise OptionsError(f"there is no setting {name}; the nearest is {near}", field=name)
+        return given
+
     @property
     def graph_threads(self) -> int:
         """`threads`, or the cores this process may run on."""
-        return self.threads or len(os.sched_getaffinity(0))
+        if self.threads:
+            return self.threads
+        # only Linux tells which cores a process may run on
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

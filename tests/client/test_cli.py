@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 
 import synpose_server.engine
+import synpose_server.evaluate_clip
 from synpose.calibration import write_calibration
 from synpose.cli import main
 from synpose.errors import Overloaded
 from synpose.formats import FORMATS, ndjson
 from synpose.options import Options
+from synpose.pose import ModelInfo, PoseHeader, PoseSequence
 from synpose.rig import Camera, Rig
+from synpose.skeleton import COCO17
+from synpose_server.evaluate_clip import ClipReport
 from synpose_server.settings import Settings
 
 K = [[50, 0, 32], [0, 50, 24], [0, 0, 1]]
@@ -166,6 +171,57 @@ def test_failure_on_the_way_leaves_the_old_file(
     assert capsys.readouterr().err.endswith("error: busy\n")
     assert (folder / output).read_text() == "before"
     assert left(folder) == {output}
+
+
+def test_output_has_the_permissions_of_any_new_file(engine: FakeEngine, folder: Path) -> None:
+    """The file is as readable as one that a program simply makes."""
+    (folder / "other").touch()
+    assert estimate() == 0
+    assert (folder / "out.json").stat().st_mode == (folder / "other").stat().st_mode
+
+
+def test_full_disk(engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be written is told with the file's name, and leaves nothing."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        assert estimate(output="out.ndjson") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "error: cannot write out.ndjson: File too large\n" in capsys.readouterr().err
+    assert left(folder) == set()
+
+
+def test_errors_of_the_estimate_are_not_those_of_the_output(engine: FakeEngine, folder: Path) -> None:
+    """An error of the system that has nothing to do with the output is not told as one of it."""
+    engine.fails_at, engine.failure = 1, ConnectionResetError("elsewhere")
+    with pytest.raises(ConnectionResetError):
+        estimate()
+    assert left(folder) == set()
+
+
+def test_evaluation_as_json_has_null_for_what_is_not_known(
+    engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two cameras and nobody to follow some measures are NaN, which JSON does not have."""
+    report = ClipReport(3, 3, 1, np.nan, {"cam01": (np.inf, 2.0)}, 1.0, np.nan, 0.5, {2: np.nan})
+    answer = PoseSequence(PoseHeader(ModelInfo("fake", "7"), COCO17, 30.0), ())
+    monkeypatch.setattr(synpose_server.evaluate_clip, "evaluate_clip", lambda *_: (answer, report))
+    assert main(["evaluate", "clip", "--json", "--calibration", "rig.json", "cam01.mp4", "cam02.mp4"]) == 0
+    measured = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (measured["jitter"], measured["subsets"], measured["held_out"]) == (
+        None,
+        {"2": None},
+        {"cam01": [None, 2.0]},
+    )
+
+
+def test_demo_without_a_place_for_its_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that cannot be made is one line, before a server is started."""
+    pytest.importorskip("matplotlib")
+    (folder / "Calib.qca.txt").touch()
+    assert main(["demo", "--clip", str(folder), "--output", "rig.json/there"]) == 2
+    assert capsys.readouterr().err == "error: cannot write into rig.json/there: Not a directory\n"
 
 
 def test_unusable_environment(

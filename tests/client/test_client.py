@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,33 @@ def test_frame_sets_keep_their_times_and_gaps(client: synpose.Client, engine: Fa
     poses = client.estimate_frames(sets, RIG, [5.0, 5.1, 5.4])
     assert engine.received[0].sources == {"cam01": [b"a0", None, b"a2"], "cam02": [b"b0", b"b1", None]}
     assert [frame.timestamp for frame in poses.frames] == [5.0, 5.1, 5.4]
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("times", [[], [1.0], [1, 2, 3], [0, None], [0, np.nan], ["a", "b"], 5])
+def test_times_that_are_none_are_refused_before_anything_is_sent(transport: str, times: Any) -> None:
+    """Whichever door, a wrong number of times or one that is no time is the same error; no server is asked."""
+    with (
+        synpose.Client(f"{transport}://127.0.0.1:1") as client,
+        pytest.raises(InvalidInput, match="timestamp") as caught,
+    ):
+        client.estimate_frames([{"cam01": b"a", "cam02": b"b"}] * 2, RIG, times)
+    assert caught.value.field == "timestamps"
+
+
+def test_times_may_be_an_array(client: synpose.Client, engine: FakeEngine) -> None:
+    """NumPy's numbers are numbers."""
+    client.estimate_frames([{"cam01": b"a", "cam02": b"b"}] * 2, RIG, np.array((0.5, 0.75)))  # type: ignore[arg-type]
+    assert engine.received[0].timestamps == (0.5, 0.75)
+
+
+@pytest.mark.parametrize("name", ["a/b", 'a"b', "a.b", "a/0", "a\\b", "../a", "ä ö", "a;b=c", "/"])
+def test_cameras_may_have_any_name(name: str, client: synpose.Client, engine: FakeEngine) -> None:
+    """Videos and images arrive under names with characters that mean something in headers and paths."""
+    rig = Rig(tuple(Camera(n, (1280, 720), K, np.eye(3), [x, 0, 4]) for x, n in enumerate(("a", name))))
+    client.estimate({"a": b"1", name: b"2"}, rig)
+    client.estimate_frames([{"a": b"1", name: b"2"}] * 2, rig)
+    assert [r.sources for r in engine.received] == [{"a": b"1", name: b"2"}, {"a": [b"1"] * 2, name: [b"2"] * 2}]
 
 
 def test_frame_sets_without_any_image_count(client: synpose.Client, engine: FakeEngine) -> None:

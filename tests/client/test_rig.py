@@ -108,6 +108,8 @@ def test_other_shapes_are_refused() -> None:
         ("size", (0, 720)),
         ("size", (1280,)),
         ("size", "large"),
+        ("size", (np.inf, 720)),
+        ("K", [[10**400, 0, 0], [0, 900, 0], [0, 0, 1]]),
         ("K", np.eye(2)),
         ("K", np.diag((-900.0, 900, 1))),
         ("K", np.diag((900.0, 900, 2))),
@@ -143,6 +145,21 @@ def test_cameras_are_frozen() -> None:
         cam.name = "b"  # type: ignore[misc]
     with pytest.raises(ValueError, match="read-only"):
         cam.K[0, 0] = 1
+
+
+@pytest.mark.parametrize("name", ["", " ", "\ud800", "a\nb", "a\0", "\x85", "x" * 201, 7])
+def test_what_is_no_name_is_refused(name: object) -> None:
+    """A camera's name is text without control characters, short enough for a header, in an error that can be sent."""
+    with pytest.raises(CalibrationError) as caught:
+        camera(name=name)
+    assert caught.value.field == "calibration.name"
+    caught.value.message.encode()
+
+
+@pytest.mark.parametrize("name", ["a/b", 'a"b', "Kamera 1 – links", "カメラ", "x" * 200])
+def test_names_may_hold_any_character(name: str) -> None:
+    """Quotes, slashes and every script may be in a name."""
+    assert camera(name=name).name == name
 
 
 def test_rigs_hold_named_cameras() -> None:

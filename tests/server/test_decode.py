@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from synpose_server.decode import open_source
 LIMIT = 40_000_000
 
 
-def video(codec: str, container: str, frames: int = 12, size: tuple[int, int] = (96, 64)) -> bytes:
+def video(codec: str, container: str, frames: int = 12, size: tuple[int, int] = (96, 64), gop: int = 12) -> bytes:
     """A clip whose frames are grey levels 40, 50, 60, …"""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream = out.add_stream(codec, rate=Fraction(30000, 1001))
         stream.width, stream.height = size
+        stream.gop_size = gop
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for k in range(frames):
             picture = np.full((size[1], size[0], 3), 40 + 10 * (k % 20), np.uint8)
@@ -99,6 +101,89 @@ def test_broken_start_keeps_its_place() -> None:
     reader = open_source("cam", io.BytesIO(content), LIMIT)
     assert [image is None for image in reader] == [True, False, False]
     reader.close()
+
+
+def rewritten(content: bytes, container: str, keep: Callable[[int], bool], shift: float = 0.0) -> bytes:
+    """The same packets without those that `keep` refuses, `shift` seconds later."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(content)) as source, av.open(file, "w", format=container) as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for k, packet in enumerate(source.demux(video=0)):
+            if packet.dts is not None and packet.pts is not None and packet.time_base and keep(k):
+                packet.pts += round(shift / packet.time_base)
+                packet.dts += round(shift / packet.time_base)
+                packet.stream = stream
+                out.mux(packet)
+    return file.getvalue()
+
+
+def levels(content: bytes) -> list[int | None]:
+    """What number each image of a `video` is, by its grey level; None where it is missing."""
+    reader = open_source("cam", io.BytesIO(content), LIMIT)
+    identity = np.array(((1.0, 0, 0), (0, 1.0, 0)))
+    numbers = [
+        None if image is None else round((float(image.crop(identity, (96, 64)).mean()) - 40) / 10) for image in reader
+    ]
+    reader.close()
+    return numbers
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "shift"),
+    [("mjpeg", "matroska", 0.0), ("mjpeg", "mov", 0.0), ("mjpeg", "avi", 0.0), ("mjpeg", "matroska", 3.0)],
+)
+def test_dropped_frames_are_holes(codec: str, container: str, shift: float) -> None:
+    """Frames that a camera dropped are missing images, and pull no later frame forward, wherever the clock starts."""
+    content = rewritten(video(codec, container), container, lambda k: k not in (3, 6, 7), shift)
+    expected = [None if k in (3, 6, 7) else k for k in range(12)]
+    found = levels(content)
+    assert found == expected
+    reader = open_source("cam", io.BytesIO(content), LIMIT)
+    assert reader.fps == pytest.approx(29.97, rel=2e-3)
+    assert reader.problem is None
+    reader.close()
+
+
+@pytest.mark.parametrize("broken", [2, 19])
+@pytest.mark.parametrize(
+    ("codec", "container"), [("libx264", "mp4"), ("libx264", "matroska"), ("libx265", "mp4"), ("mjpeg", "avi")]
+)
+def test_damage_shifts_nothing(codec: str, container: str, broken: int) -> None:
+    """Whatever a damaged packet loses, the frames before it and after the next key frame are in their places."""
+    content = bytearray(video(codec, container, frames=20, gop=10))
+    with av.open(io.BytesIO(content)) as source:
+        packets = [(packet.pos, packet.size) for packet in source.demux(video=0)]
+    at, size = packets[broken]
+    assert at is not None
+    content[at + 4 : at + size] = bytes(size - 4)
+    found = levels(bytes(content))
+    assert len(found) == 20
+    assert None in found
+    assert found[:2] == [0, 1]
+    if broken == 2:
+        assert found[11:] == list(range(11, 20))
+
+
+@pytest.mark.parametrize("container", ["h264", "avi"])
+def test_made_up_time_stamps_are_not_used(container: str) -> None:
+    """Every frame comes where time stamps are none: in a bare stream, and for reordered frames in AVI."""
+    content = video("libx264", "mp4")
+    if container == "avi":
+        content = video("libx264", "avi")
+    else:
+        with av.open(io.BytesIO(content)) as source:
+            annexb = av.BitStreamFilterContext("h264_mp4toannexb", source.streams.video[0])
+            packets = [out for packet in source.demux(video=0) for out in annexb.filter(packet)]
+            content = b"".join(bytes(packet) for packet in packets)
+    assert levels(content) == list(range(12))
+
+
+def test_edit_lists_hide_frames() -> None:
+    """A lossless cut hides frames before its start: they are neither shown nor missing."""
+    content = rewritten(video("libx264", "mp4", frames=20, gop=10), "mp4", lambda k: True, -0.2)
+    found = levels(content)
+    assert None not in found
+    assert found[-1] == 19
 
 
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n#EXT-X-ENDLIST\n"

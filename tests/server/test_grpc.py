@@ -211,6 +211,13 @@ async def test_models_and_skeletons(door: Door) -> None:
             None,
         ),
         ([start(), chunk("cam01", bytes(MAX_CHUNK_BYTES + 1))], LimitExceeded, "1 MiB", "chunk", "cam01"),
+        (
+            [start(), pb.EstimateClipRequest(frame_set=pb.FrameSet())],
+            InvalidInput,
+            "hold no image",
+            "frame_sets",
+            "cam01",
+        ),
         ([start(skeleton="stick")], NotFound, "there are coco17", "options.skeleton", None),
         ([start(max_people=9)], InvalidInput, "1 to 8", "options.max_people", None),
         ([clip_start(pb.Calibration())], InvalidInput, "no calibration", "calibration", None),
@@ -272,6 +279,7 @@ async def test_limits_of_the_settings() -> None:
     async with Door(fake(max_body_bytes=3_000_000, max_frames=2, max_cameras=2)) as door:
         three = [*RIG, Camera("cam03", (64, 48), RIG.cameras[0].K, np.eye(3), [0, 1, 4])]
         wide = calibration_to_message({"rig.json": write_calibration(Rig(tuple(three))).encode()})
+        crowd = frame_set(cam01=b"1", cam02=b"2", cam03=b"3")
         sets = [frame_set(cam01=b"1", cam02=b"2")] * 3
         large = [frame_set(cam01=bytes(3_000_000), cam02=b"2")]
         calls: dict[str, Awaitable[Any]] = {
@@ -280,7 +288,8 @@ async def test_limits_of_the_settings() -> None:
             ),
             "2.86102 MiB": door.clip([start(), *[chunk("cam01", bytes(MAX_CHUNK_BYTES))] * 3]),
             "2 frame sets": door.clip([start(), *(pb.EstimateClipRequest(frame_set=s) for s in sets)]),
-            "3 cameras": door.clip([clip_start(wide)]),
+            "at most 2 cameras": door.clip([clip_start(wide), *(chunk(c.name, b"1") for c in three)]),
+            "at most 2 cameras are": door.clip([clip_start(wide), pb.EstimateClipRequest(frame_set=crowd)]),
             "at most": door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=CALIBRATION, frame_sets=sets)),
         }
         for says, call in calls.items():
@@ -289,6 +298,35 @@ async def test_limits_of_the_settings() -> None:
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert says in problem(caught.value).message
         assert not door.engine.received
+
+
+async def test_uploads_are_bounded_in_number_and_patience() -> None:
+    """One more than may be sent at a time is refused; a stalled one is ended and gives its place up."""
+    async with Door(fake(max_uploads=1, upload_seconds=0.5)) as door:
+        stalled = door.stub.EstimateClip()
+        await stalled.write(start())
+        await stalled.initial_metadata()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await door.clip(CLIP)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert isinstance(problem(caught.value), Overloaded)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stalled.read()
+        assert "nothing of the body came for 0.5 s" in problem(caught.value).message
+        assert len(await door.clip(CLIP)) == 4
+
+
+async def test_a_rig_may_have_more_cameras_than_are_sent() -> None:
+    """What the limit counts is the cameras that are sent."""
+    rig = Rig(tuple(Camera(f"cam{n:02}", (64, 48), RIG.cameras[0].K, np.eye(3), [n / 9, 0, 4]) for n in range(24)))
+    calibration = calibration_to_message({"rig.json": write_calibration(rig).encode()})
+    async with Door(fake(max_cameras=2)) as door:
+        await door.clip([clip_start(calibration), chunk("cam07", b"1"), chunk("cam09", b"2")])
+        sets = [frame_set(cam07=b"1"), frame_set(cam09=b"2")]
+        await door.clip([clip_start(calibration), *(pb.EstimateClipRequest(frame_set=s) for s in sets)])
+        await door.stub.EstimatePose3D(pb.EstimatePose3DRequest(calibration=calibration, frame_sets=sets))
+        images: dict[str, Any] = {"cam07": [b"1", None], "cam09": [None, b"2"]}
+        assert [r.sources for r in door.engine.received] == [{"cam07": b"1", "cam09": b"2"}, images, images]
 
 
 async def test_error_with_a_name_of_any_length(door: Door) -> None:
@@ -422,7 +460,7 @@ async def test_reflection_lists_the_services(door: Door) -> None:
 async def test_taken_port(door: Door) -> None:
     """A second server on the same port is an error, never a silent half of the calls."""
     second = GrpcServer(Bridge(fake(grpc_port=door.port)))
-    with pytest.raises(OSError, match=str(door.port)):
+    with pytest.raises(ServerError, match=str(door.port)):
         await second.start()
     await second.stop(0)
 

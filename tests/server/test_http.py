@@ -6,7 +6,9 @@ import base64
 import json
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 
 from synpose.calibration import write_calibration
+from synpose.errors import LimitExceeded
 from synpose.formats import json as pose_json
 from synpose.rig import Camera, Rig
 from synpose_server.http.documents import Answer, Problem
+from synpose_server.requests import gather_images
 from synpose_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +61,7 @@ def post(url: str, engine: FakeEngine) -> Iterator[Any]:
 
 
 def frame_sets(*sets: dict[str, Any], **more: object) -> dict[str, Any]:
-    return {"calibration": json.loads(CALIBRATION), "frame_sets": [{"images": images} for images in sets], **more}
+    return {"calibration": json.loads(CALIBRATION), "frame_sets": [{"images": images} for images in sets]} | more
 
 
 def test_videos_named_by_file_are_answered_in_the_order_of_the_rig(post: Any, engine: FakeEngine) -> None:
@@ -247,6 +251,16 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
     "unknown model": (
         [*VIDEOS, ("options", (None, '{"model": "x"}'))], CALIBRATION, 404, "not-found", "options.model", None,
     ),
+    "half a character in a calibration": (
+        VIDEOS, CALIBRATION.replace("cam01", "\\ud800"), 422, "calibration-error", "calibration", None,
+    ),
+    "half a character where another value is wrong": (
+        VIDEOS, CALIBRATION.replace("cam01", "\\ud800").replace("1280", "[]"),
+        422, "calibration-error", "calibration", None,
+    ),
+    "line break in a name": (
+        VIDEOS, CALIBRATION.replace("cam01", "\\n1"), 422, "calibration-error", "calibration.name", None,
+    ),
     "three calibrations": (
         [*VIDEOS, ("calibration", ("b", "{}")), ("calibration", ("c", "{}"))],
         CALIBRATION, 422, "calibration-error", "calibration", None,
@@ -265,6 +279,44 @@ def test_a_bad_form_is_a_problem_that_names_field_and_camera(case: str, post: An
     parts, calibration, status, kind, field, camera = BAD_FORMS[case]
     check_problem(post(parts, calibration), status, kind, field, camera)
     assert not engine.received
+
+
+WIDE_RIG = Rig(tuple(Camera(f"cam{n:02}", (1280, 720), K, np.eye(3), [n / 9, 0, 4]) for n in range(24)))
+WIDE = write_calibration(WIDE_RIG)
+
+
+def test_a_rig_may_have_more_cameras_than_are_sent(post: Any, url: str, engine: FakeEngine) -> None:
+    """What `max_cameras` counts is the cameras that are sent, in every kind of request."""
+    document = frame_sets({"cam03": B, "cam07": B}, calibration=json.loads(WIDE))
+    assert post([("video", ("cam03.mp4", b"1")), ("video", ("cam07.mp4", b"2"))], WIDE).status_code == 200
+    assert post([("frame", ("cam03/0.jpg", b"1")), ("frame", ("cam07/0.jpg", b"2"))], WIDE).status_code == 200
+    assert httpx.post(f"{url}/v1/pose3d", json=document).status_code == 200
+    assert [list(received.sources) for received in engine.received] == [["cam03", "cam07"]] * 3
+
+
+def test_more_cameras_than_the_server_accepts(post: Any, url: str, engine: FakeEngine) -> None:
+    """A fifth camera is one too many here, in every kind of request."""
+    names = WIDE_RIG.names[:5]
+    document = frame_sets(*({name: B} for name in names), calibration=json.loads(WIDE))
+    for field, response in (
+        ("video", post([("video", (f"{name}.mp4", b"1")) for name in names], WIDE)),
+        ("frame_sets", post([("frame", (f"{name}/0.jpg", b"1")) for name in names], WIDE)),
+        ("frame_sets", httpx.post(f"{url}/v1/pose3d", json=document)),
+    ):
+        check_problem(response, 413, "limit-exceeded", field, None)
+    assert not engine.received
+
+
+def test_cameras_are_counted_before_lists_of_images_are_made() -> None:
+    """Frame sets of too many cameras cost no memory beside their own."""
+    sets = [dict.fromkeys(WIDE_RIG.names, b""), *[{}] * 100_000]
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitExceeded, match="at most 2 cameras"):
+            gather_images(WIDE_RIG, sets, Settings(max_cameras=2))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # lists for all cameras take 19 MB
+    finally:
+        tracemalloc.stop()
 
 
 BAD_JSON: dict[str, tuple[Any, int, str, str | None, str | None]] = {
@@ -368,6 +420,26 @@ def test_a_chunked_body_is_counted(url: str) -> None:
     with httpx.Client() as client:
         response = client.post(f"{url}/v1/pose3d", content=(c for s in (parts, chunks) for c in s), headers=head)
     check_problem(response, 413, "limit-exceeded", "body", None)
+
+
+def test_uploads_are_bounded_in_number_and_patience() -> None:
+    """One more than may be sent at a time is told when to come again; a stalled one is ended and gives its place up."""
+    head = (
+        b"POST /v1/pose3d HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: 1000\r\n\r\n--x\r\n"
+    )
+    settings = Settings(max_uploads=1, upload_seconds=0.5)
+    with serve(FakeEngine(settings)) as url, ThreadPoolExecutor() as pool:
+        stalled = pool.submit(exchange, url, head)
+        deadline = time.monotonic() + 5
+        while (response := httpx.post(f"{url}/v1/pose3d", files=FILES)).status_code == 200:
+            assert time.monotonic() < deadline
+        check_problem(response, 503, "overloaded", None, None)
+        assert int(response.headers["retry-after"]) > 0
+        answer = stalled.result()  # which ends when the server closes the connection
+        assert b" 422 " in answer
+        assert b"nothing of the body came for 0.5 s" in answer
+        assert httpx.post(f"{url}/v1/pose3d", files=FILES).status_code == 200
 
 
 def exchange(url: str, request: bytes) -> bytes:

@@ -67,3 +67,11 @@ def test_nobody_is_an_empty_room(tmp_path: Path) -> None:
     picture = plotted(tmp_path / "pose.png", [None] * 3)
     assert count(picture, GREEN) == 0
     assert count(picture, BLUE) > 100
+
+
+@pytest.mark.parametrize("poses", [[], [None]])
+def test_an_answer_without_frames_or_people_is_a_picture(
+    poses: list[NDArray[np.float64] | None], tmp_path: Path
+) -> None:
+    """Nothing to draw but the cameras is no error."""
+    assert count(plotted(tmp_path / "pose.png", poses), BLUE) > 100

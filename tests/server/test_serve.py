@@ -17,6 +17,7 @@ import grpc.aio
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.fake_engine import FakeEngine
@@ -108,6 +109,18 @@ def test_taken_port(taken: int, door: str) -> None:
     engine = FakeEngine(settings(**{door: taken}))
     with pytest.raises(ServerError, match=rf"127.0.0.1:{taken}.*--{door.replace('_', '-')}"):
         asyncio.run(serve(engine.settings, engine, lambda _: None))
+
+
+def test_a_door_that_ends_by_itself_ends_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with one door left does not go on as if nothing had happened."""
+
+    async def end(self: uvicorn.Server, sockets: object) -> None:
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(uvicorn.Server, "serve", end)
+    engine = FakeEngine(settings())
+    with pytest.raises(ServerError, match="by itself"):
+        asyncio.run(asyncio.wait_for(serve(engine.settings, engine, lambda _: None), 10))
 
 
 @contextmanager

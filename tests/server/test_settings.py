@@ -75,6 +75,9 @@ def test_a_flag_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("MAX_CAMERAS", "1"),
         ("MAX_CLIPS", "0"),
         ("MAX_CLIPS", ""),
+        ("MAX_UPLOADS", "0"),
+        ("UPLOAD_SECONDS", "0"),
+        ("UPLOAD_SECONDS", "inf"),
         ("QUEUE_SECONDS", "-0.1"),
         ("QUEUE_SECONDS", "nan"),
         ("QUEUE_SECONDS", "inf"),
@@ -92,6 +95,24 @@ def test_an_unknown_setting_is_told() -> None:
     """A setting that does not exist is an error, not a wish."""
     with pytest.raises(OptionsError, match="max_clip: "):
         load_settings(max_clip=3)
+
+
+def test_an_unknown_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable ends the start with the name that was meant; those of Kubernetes are no settings."""
+    monkeypatch.setenv("SYNPOSE_PORT", "tcp://10.0.0.7:8000")
+    monkeypatch.setenv("SYNPOSE_PORT_8000_TCP_ADDR", "10.0.0.7")
+    monkeypatch.setenv("SYNPOSE_SERVICE_HOST", "10.0.0.7")
+    load_settings()
+    monkeypatch.setenv("SYNPOSE_MAX_CLIP", "3")
+    with pytest.raises(OptionsError, match="no setting SYNPOSE_MAX_CLIP; the nearest is SYNPOSE_MAX_CLIPS"):
+        load_settings()
+
+
+def test_cores_where_the_system_does_not_tell_those_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without affinities all cores count."""
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert load_settings().graph_threads == 6
 
 
 def test_settings_do_not_change() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,9 +11,20 @@ from numpy.typing import NDArray
 from synpose.errors import CalibrationError
 from synpose.rig import Camera
 
-__all__ = ["camera_of", "entry", "numbers", "rotation_of"]
+__all__ = ["camera_of", "entry", "load_json", "numbers", "rotation_of"]
 
 Array = NDArray[np.float64]
+
+
+def load_json(content: str) -> object:
+    """The JSON document in `content`, or None where there is none; halves of a character are no text, and no JSON."""
+    try:
+        document: object = json.loads(content)
+        if "\\ud" in content.lower():
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # numbers of thousands of digits are a ValueError too
+        return None
+    return document
 
 
 def entry(record: object, key: str, camera: str | None = None) -> object:

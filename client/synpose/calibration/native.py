@@ -10,24 +10,15 @@ from __future__ import annotations
 
 import json
 
-from synpose.calibration.fields import camera_of, entry, numbers
+from synpose.calibration.fields import camera_of, entry, load_json, numbers
 from synpose.calibration.parsed import Parsed, as_unit
 from synpose.errors import CalibrationError
 from synpose.rig import Camera, Rig
 
-__all__ = ["load_json", "matches", "parse", "write_calibration"]
+__all__ = ["matches", "parse", "write_calibration"]
 
 _KEYS = {"units", "cameras"}
 _CAMERA_KEYS = ("name", "size", "K", "R", "t", "distortion", "model")
-
-
-def load_json(content: str) -> object:
-    """The JSON document in `content`, or None where there is none."""
-    try:
-        document: object = json.loads(content)
-    except (ValueError, RecursionError):  # numbers of thousands of digits are a ValueError too
-        return None
-    return document
 
 
 def matches(content: str) -> bool:

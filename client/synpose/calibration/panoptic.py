@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from synpose.calibration.fields import camera_of, entry, numbers
-from synpose.calibration.native import load_json
+from synpose.calibration.fields import camera_of, entry, load_json, numbers
 from synpose.calibration.parsed import Parsed
 from synpose.errors import CalibrationError
 from synpose.rig import Camera

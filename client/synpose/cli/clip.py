@@ -16,6 +16,7 @@ from synpose.options import Options
 from synpose.rig import Rig
 
 if TYPE_CHECKING:
+    from synpose_server.settings import Settings
     from synpose_server.sources import Source
 
 __all__ = ["Clip", "add_arguments", "read_clip"]
@@ -29,12 +30,12 @@ class Clip:
     videos: Mapping[str, Path]
     options: Options
 
-    def sources(self) -> Mapping[str, Source]:
+    def sources(self, settings: Settings) -> Mapping[str, Source]:
         """The videos as an engine in this process takes them; raises as a server would."""
         with needs_extra("server,cpu"):
             from synpose_server.requests import match_sources
         folders = {camera: path for camera, path in self.videos.items() if path.is_dir()}
-        return match_sources(self.rig, {**self.videos, **align_folders(folders)})
+        return match_sources(self.rig, {**self.videos, **align_folders(folders)}, settings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

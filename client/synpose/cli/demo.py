@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from synpose.cli.extras import needs_extra
+from synpose.cli.settings import load_settings
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
@@ -28,4 +29,4 @@ def run(args: argparse.Namespace) -> None:
         from rich.console import Console
 
         from synpose_server.demo import EXAMPLE_CLIP, demo
-    demo(args.clip or EXAMPLE_CLIP, args.output, args.model, Console())
+    demo(args.clip or EXAMPLE_CLIP, args.output, args.model, load_settings(), Console())

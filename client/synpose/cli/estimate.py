@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> None:
     form = format_for_path(args.output)
     clip = read_clip(args)
     started = time.monotonic()
-    with whole_file(args.output) as file:
+    with whole_file(args.output) as write:
         estimate = _here(clip) if args.server is None else _there(args.server, clip)
         with estimate as answer:
-            frames, people = _write(answer, form, file)
+            frames, people = _write(answer, form, write)
             header = answer.header
     seconds = time.monotonic() - started
     print(
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 def _here(clip: Clip) -> Iterator[_Answer]:
     """An estimate by an engine in this process."""
     settings = load_settings()
-    sources = clip.sources()
+    sources = clip.sources(settings)
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
     with Engine(settings, only=clip.options.model).estimate(clip.rig, sources, clip.options) as estimation:
@@ -91,22 +91,22 @@ def _there(server: str, clip: Clip) -> Iterator[_Answer]:
         yield stream
 
 
-def _write(answer: _Answer, form: Format, file: BinaryIO) -> tuple[int, int]:
+def _write(answer: _Answer, form: Format, write: Callable[[bytes], None]) -> tuple[int, int]:
     """Write the answer while it comes, where the format can; how many frames and people there were."""
     streamed = form is FORMATS["ndjson"]
     if streamed:
-        file.write(ndjson.encode_header(answer.header))
+        write(ndjson.encode_header(answer.header))
     kept: list[Frame] = []
     count, ids = 0, set[int]()
     for frame in _shown(answer, getattr(answer, "count", None)):
         count += 1
         ids.update(person.id for person in frame.people)
         if streamed:
-            file.write(ndjson.encode_frame(frame))
+            write(ndjson.encode_frame(frame))
         else:
             kept.append(frame)
     if not streamed:
-        file.write(form.write(PoseSequence(answer.header, kept)))
+        write(form.write(PoseSequence(answer.header, kept)))
     return count, len(ids)
 
 

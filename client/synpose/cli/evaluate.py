@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -36,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     clip = read_clip(args)
-    settings, sources = load_settings(), clip.sources()
+    settings = load_settings()
+    sources = clip.sources(settings)
     with needs_extra("server,cpu"):
         from synpose_server.engine import Engine
         from synpose_server.evaluate_clip import evaluate_clip
@@ -48,9 +50,18 @@ def run(args: argparse.Namespace) -> None:
     for notice in sequence.notices:
         console.print(f"note: {notice}")
     if args.json:
-        print(json.dumps(asdict(report)))
+        print(json.dumps(_finite(asdict(report)), allow_nan=False))
     else:
         Console().print(_table(report))
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for what could not be measured: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(report: ClipReport) -> Table:

@@ -117,9 +117,7 @@ class GrpcTransport:
 
     async def ready(self) -> bool:
         """Whether the server's health service says SERVING; False when it cannot be reached."""
-        check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
-            "/grpc.health.v1.Health/Check"
-        )
+        check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_CHECK)
         try:
             return await check(b"", timeout=5) == _SERVING
         except grpc.aio.AioRpcError:

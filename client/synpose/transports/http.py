@@ -136,7 +136,8 @@ async def _multipart(
         yield head("calibration", name) + content + b"\r\n"
     given = {key: value for key, value in asdict(options).items() if value is not None}
     yield head("options") + json.dumps(given).encode() + b"\r\n"
-    if (times := timestamps or _times_of_empty_ends(uploads, options)) is not None:
+    times = _times_of_empty_ends(uploads, options) if timestamps is None else timestamps
+    if times is not None:
         yield head("timestamps") + json.dumps(list(times)).encode() + b"\r\n"
     for camera, upload in uploads.items():
         if isinstance(upload, Path | bytes):

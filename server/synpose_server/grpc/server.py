@@ -6,6 +6,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from synpose.errors import ServerError
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import MAX_MESSAGE_BYTES
@@ -37,13 +38,14 @@ class GrpcServer:
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self) -> int:
-        """Listen; returns the port, which is a free one where the settings say 0. Raises `OSError` if it is taken."""
+        """Listen; returns the port, a free one where the settings say 0. Raises `ServerError` if it is taken."""
         settings = self._bridge.engine.settings
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
             port = self._server.add_insecure_port(f"{host}:{settings.grpc_port}")
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {host}:{settings.grpc_port}") from error
+            where = f"{host}:{settings.grpc_port}"
+            raise ServerError(f"cannot listen on {where}; choose another port with --grpc-port") from error
         status = health_pb2.HealthCheckResponse
         for name in ("", self._service):
             await self._health.set(name, status.SERVING if self._bridge.ready else status.NOT_SERVING)

@@ -38,8 +38,9 @@ class PoseService(pb_grpc.PoseServiceServicer):
         sets = request.frame_sets
         check_size(request.ByteSize(), self._settings)
         check_length(len(sets), self._settings)
-        rig, options = await start_of(request.calibration, request.options, self._settings)
-        sources = match_sources(rig, gather_images(rig, [images_of(frame_set) for frame_set in sets]))
+        with self._bridge.receiving():
+            rig, options = await start_of(request.calibration, request.options)
+        sources = match_sources(rig, gather_images(rig, [images_of(s) for s in sets], self._settings), self._settings)
         timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
         async with self._bridge.estimate(rig, sources, options, timestamps) as running:
             frames = [frame_to_message(frame) async for frame in running]
@@ -50,10 +51,11 @@ class PoseService(pb_grpc.PoseServiceServicer):
     ) -> AsyncGenerator[pb.EstimateClipResponse, None]:
         with ClipUpload(self._settings) as upload:
             try:
-                async for request in request_iterator:
-                    await upload.take(request)
-                    if request.HasField("start"):
-                        await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
+                with self._bridge.receiving():
+                    async for request in self._bridge.in_time(request_iterator):
+                        await upload.take(request)
+                        if request.HasField("start"):
+                            await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
             except SynposeError:
                 await _let_finish(request_iterator)
                 raise

@@ -13,10 +13,10 @@ from synpose.options import Options
 from synpose.rig import Rig
 from synpose.v1 import pose_pb2 as pb
 from synpose.wire import MAX_CHUNK_BYTES, calibration_from_message, options_from_message
-from synpose_server.http.form import Image, SpooledImages
-from synpose_server.requests import match_sources, match_timestamps, read_rig
+from synpose_server.requests import check_sent, match_sources, match_timestamps, no_image, read_rig
 from synpose_server.settings import MIB, Settings
 from synpose_server.sources import Source
+from synpose_server.spooled import StoredImage, StoredImages
 
 __all__ = ["ClipUpload", "check_length", "check_size", "images_of", "start_of", "timestamp_of"]
 
@@ -35,7 +35,7 @@ class ClipUpload:
         self._videos: dict[str, SpooledTemporaryFile[bytes]] = {}
         self._image_file: BinaryIO | None = None
         self._image_bytes = 0
-        self._images: dict[str, list[Image | None]] = {}
+        self._images: dict[str, list[StoredImage | None]] = {}
         self._rig: Rig | None = None
         self._timestamps: list[float | None] = []
         self.options = Options()
@@ -62,9 +62,11 @@ class ClipUpload:
             video.seek(0)
             sources[camera] = cast(BinaryIO, video)
         if self._image_file is not None:
+            if not self._images:
+                raise no_image(self.rig)
             self._image_file.flush()
-            sources = {camera: SpooledImages(self._image_file, i) for camera, i in self._images.items()}
-        return match_sources(self.rig, sources)
+            sources = {camera: StoredImages(self._image_file, i) for camera, i in self._images.items()}
+        return match_sources(self.rig, sources, self._settings)
 
     def timestamps(self) -> tuple[float, ...] | None:
         """Capture times of the frame sets in seconds, where they are given; raises `InvalidInput` where some are."""
@@ -89,12 +91,12 @@ class ClipUpload:
     async def _begin(self, start: pb.EstimateClipRequest.Start) -> None:
         if self._rig is not None:
             raise InvalidInput("`start` came a second time", field="start")
-        self._rig, self.options = await start_of(start.calibration, start.options, self._settings)
+        self._rig, self.options = await start_of(start.calibration, start.options)
 
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
         if self._image_file is not None:
             raise InvalidInput("a request holds videos or images, not both", field="chunk")
-        _check_calibrated(rig, chunk.camera, "video")
+        check_sent(rig, [*self._videos.keys() - {chunk.camera}, chunk.camera], "video", self._settings)
         if len(chunk.data) > MAX_CHUNK_BYTES:
             raise LimitExceeded("a chunk may hold 1 MiB at most", field="chunk", camera=chunk.camera)
         if chunk.camera not in self._videos:
@@ -107,28 +109,25 @@ class ClipUpload:
             raise InvalidInput("a request holds videos or images, not both", field="frame_set")
         check_length(len(self._timestamps) + 1, self._settings)
         images = images_of(frame_set)
-        places: dict[str, Image] = {}
+        check_sent(rig, {**self._images, **images}, "frame_sets", self._settings)
+        places: dict[str, StoredImage] = {}
         for camera, data in images.items():
-            _check_calibrated(rig, camera, "frame_sets")
-            places[camera] = Image(camera, self._image_bytes, len(data))
+            places[camera] = StoredImage(self._image_bytes, len(data))
             self._image_bytes += len(data)
         if self._image_file is None:
             self._image_file = self._files.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the upload
         await asyncio.to_thread(self._image_file.writelines, images.values())
-        for camera in rig.names:
-            self._images.setdefault(camera, []).append(places.get(camera))
+        for camera in images:
+            self._images.setdefault(camera, [None] * len(self._timestamps))
+        for camera, stored in self._images.items():
+            stored.append(places.get(camera))
         self._timestamps.append(timestamp_of(frame_set))
 
 
-async def start_of(calibration: pb.Calibration, options: pb.Options, settings: Settings) -> tuple[Rig, Options]:
+async def start_of(calibration: pb.Calibration, options: pb.Options) -> tuple[Rig, Options]:
     """The rig and the options that a request begins with; raises what is wrong with them."""
     read_options = options_from_message(options)
     rig = await asyncio.to_thread(read_rig, calibration_from_message(calibration), read_options)
-    if len(rig) > settings.max_cameras:
-        raise LimitExceeded(
-            f"the calibration holds {len(rig)} cameras, and this server accepts {settings.max_cameras}",
-            field="calibration",
-        )
     return rig, read_options
 
 
@@ -158,9 +157,3 @@ def images_of(frame_set: pb.FrameSet) -> dict[str, bytes]:
 def timestamp_of(frame_set: pb.FrameSet) -> float | None:
     """The capture time in seconds, where one is given."""
     return frame_set.timestamp if frame_set.HasField("timestamp") else None
-
-
-def _check_calibrated(rig: Rig, camera: str, field: str) -> None:
-    if camera not in rig.names:
-        known = ", ".join(rig.names)
-        raise InvalidInput(f"the calibration has no such camera; it has {known}", field=field, camera=camera)

@@ -56,7 +56,9 @@ def create_app(bridge: Bridge) -> FastAPI:
     async def pose3d(request: Request) -> Response:
         form = format_for_accept(request.headers.get("accept"))
         async with AsyncExitStack() as stack:
-            pose = await stack.enter_async_context(read_body(request, settings))
+            with bridge.receiving():
+                body = bridge.in_time(request.stream())
+                pose = await stack.enter_async_context(read_body(request.headers, body, settings))
             estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps)
 
             async def begin() -> tuple[Running, Frame | None]:

@@ -8,20 +8,20 @@ import binascii
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
-from fastapi import Request
+from starlette.datastructures import Headers
 
 from synpose.errors import InvalidInput, LimitExceeded, OptionsError
 from synpose.image_sequence import align_images
 from synpose.options import Options
 from synpose.rig import Rig
-from synpose_server.http.form import Form, Image, SpooledImages, read_form
-from synpose_server.requests import gather_images, match_sources, match_timestamps, read_rig
+from synpose_server.http.form import Form, read_form
+from synpose_server.requests import check_sent, gather_images, match_sources, match_timestamps, read_rig
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
+from synpose_server.spooled import StoredImage, StoredImages
 
 __all__ = ["PoseRequest", "read_body"]
 
@@ -40,18 +40,20 @@ class PoseRequest:
 
 
 @asynccontextmanager
-async def read_body(request: Request, settings: Settings) -> AsyncIterator[PoseRequest]:
-    """The request in the body; its uploads are there until the block is left. Raises from `synpose.errors`."""
-    content_type = request.headers.get("content-type", "")
+async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[PoseRequest]:
+    """The request in `body`; its uploads are there until the block is left. Raises from `synpose.errors`."""
+    content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
         limit = min(settings.max_body_bytes, _JSON_BYTES)
-        content = b"".join([chunk async for chunk in _limited(request, limit, "; send files as multipart/form-data")])
+        content = b"".join(
+            [chunk async for chunk in _limited(headers, body, limit, "; send files as multipart/form-data")]
+        )
         yield await asyncio.to_thread(_from_json, content, settings)
     elif kind == "multipart/form-data":
         with Form() as form:
-            body = _limited(request, settings.max_body_bytes)
-            await read_form(body, content_type, form, most_videos=settings.max_cameras)
+            limited = _limited(headers, body, settings.max_body_bytes)
+            await read_form(limited, content_type, form, most_videos=settings.max_cameras)
             yield await asyncio.to_thread(_from_form, form, settings)
     else:
         raise InvalidInput(
@@ -60,14 +62,14 @@ async def read_body(request: Request, settings: Settings) -> AsyncIterator[PoseR
         )
 
 
-async def _limited(request: Request, limit: int, advice: str = "") -> AsyncIterator[bytes]:
+async def _limited(headers: Headers, body: AsyncIterator[bytes], limit: int, advice: str = "") -> AsyncIterator[bytes]:
     """The chunks of the body; raises `LimitExceeded` from the declared length, or at the byte that is too much."""
     error = LimitExceeded(f"the body is larger than {limit} bytes{advice}", field="body")
-    declared = request.headers.get("content-length", "")
+    declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise error
     size = 0
-    async for chunk in request.stream():
+    async for chunk in body:
         size += len(chunk)
         if size > limit:
             raise error
@@ -95,21 +97,22 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
     for field, filename, file in form.videos:
         if field != "video" and field not in rig.names:
             raise _unknown_field(field)
-        camera = PurePosixPath(filename).stem if field == "video" else field
+        camera = _without_suffix(filename) if field == "video" else field
         if camera in sources:
             raise InvalidInput("two videos were sent for this camera", field="video", camera=camera)
         sources[camera] = file
     if not form.images:
         if "timestamps" in single:
             raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
-        return PoseRequest(rig, match_sources(rig, sources), options, None)
+        return PoseRequest(rig, match_sources(rig, sources, settings), options, None)
     times = _json(single["timestamps"], "timestamps") if "timestamps" in single else None
     if times is not None and not (isinstance(times, list) and all(map(_is_number, times))):
         raise InvalidInput("timestamps must be a JSON list of numbers", field="timestamps")
-    named: dict[str, list[tuple[str, Image]]] = {}
+    named: dict[str, list[tuple[str, StoredImage]]] = {}
     for image in form.images:
         camera, name = _camera_of(image.filename, rig)
-        named.setdefault(camera, []).append((name, image))
+        named.setdefault(camera, []).append((name, image.stored))
+    check_sent(rig, named, "frame_sets", settings)  # before anything as long as the clip is made for each
     # with timestamps the images are numbered as the times are, from 0
     aligned = align_images(named, first=0 if times else None, most=settings.max_frames)
     length = max(len(next(iter(aligned.values()))), len(times or ()))
@@ -119,22 +122,29 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
         images += [None] * (length - len(images))
         if camera in sources:
             raise InvalidInput("a request holds videos or images, not both", field="frame", camera=camera)
-        sources[camera] = SpooledImages(form.image_file, images)
-    return PoseRequest(rig, match_sources(rig, sources), options, match_timestamps(times or (), length))
+        sources[camera] = StoredImages(form.image_file, images)
+    return PoseRequest(rig, match_sources(rig, sources, settings), options, match_timestamps(times or (), length))
 
 
 def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
     """The camera of an image called `<camera>/<index>.jpg`, `<camera>_<index>.jpg` or `<camera>-<index>.jpg`, and the
     rest of the name without suffix."""
-    for camera in sorted(rig.names, key=len, reverse=True):
-        rest = filename.removeprefix(camera)
-        if rest != filename and rest[:1] in ("/", "_", "-", ".", ""):
-            return camera, rest.rpartition(".")[0] or rest
+    cameras = sorted(rig.names, key=len, reverse=True)
+    for separators in (("/",), ("_", "-", ".", "")):  # the camera of `a/0.jpg` is `a`, also beside one called `a/0`
+        for camera in cameras:
+            rest = filename.removeprefix(camera)
+            if rest != filename and rest[:1] in separators:
+                return camera, _without_suffix(rest)
     raise InvalidInput(
         f"the name {filename!r:.80} starts with none of the cameras {', '.join(rig.names)}; call it"
         " <camera>/<index>.jpg",
         field="frame",
     )
+
+
+def _without_suffix(filename: str) -> str:
+    """The name before its last dot; a name may hold slashes and dots of its own."""
+    return filename.rpartition(".")[0] or filename
 
 
 def _from_json(content: bytes, settings: Settings) -> PoseRequest:
@@ -159,7 +169,7 @@ def _from_json(content: bytes, settings: Settings) -> PoseRequest:
         if not isinstance(images, dict):
             raise InvalidInput("images must be an object of camera and base64", field="frame_sets.images")
         frame_sets.append({camera: _image(camera, text) for camera, text in images.items() if text is not None})
-    sources = match_sources(rig, gather_images(rig, frame_sets))
+    sources = match_sources(rig, gather_images(rig, frame_sets, settings), settings)
     return PoseRequest(rig, sources, options, match_timestamps(times, len(frame_sets)))
 
 

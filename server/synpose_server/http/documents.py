@@ -158,12 +158,16 @@ class Answer(_Closed):
     notices: list[Notice] = Field([], description="left out when there are none")
 
 
+_RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+
+
 def _problems(*errors: SynposeError) -> dict[int | str, dict[str, Any]]:
     return {
         status_of(error).http: {
             "description": (type(error).__doc__ or "").partition("\n")[0],
             "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema(), "example": problem_of(error)}},
         }
+        | ({"headers": {"Retry-After": _RETRY_AFTER}} if isinstance(error, Overloaded) else {})
         for error in errors
     }
 

@@ -7,22 +7,22 @@ clip has thousands of them, and a process may open only so many.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from synpose.errors import InvalidInput, LimitExceeded
+from synpose_server.spooled import StoredImage
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-__all__ = ["Field", "Form", "Image", "SpooledImages", "Video", "read_form"]
+__all__ = ["Field", "Form", "Image", "Video", "read_form"]
 
 _FIELD_BYTES = 4 << 20  # of a calibration, options or timestamps
 _FIELDS = 16
@@ -47,11 +47,10 @@ class Video(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A `frame` part, and where its bytes lie in the file of images."""
+    """A `frame` part, whose bytes lie in the file of images."""
 
     filename: str
-    offset: int
-    size: int
+    stored: StoredImage
 
 
 @dataclass
@@ -72,27 +71,6 @@ class Form:
         self.image_file.close()
         for video in self.videos:
             video.file.close()
-
-
-class SpooledImages(Sequence[bytes | None]):
-    """Encoded images, each read from the file of images when it is asked for; usable from several threads."""
-
-    def __init__(self, file: BinaryIO, images: Sequence[Image | None]) -> None:
-        self._file = file
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @overload
-    def __getitem__(self, index: int) -> bytes | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> SpooledImages: ...
-    def __getitem__(self, index: int | slice) -> bytes | SpooledImages | None:
-        if isinstance(index, slice):
-            return SpooledImages(self._file, self._images[index])
-        image = self._images[index]
-        return os.pread(self._file.fileno(), image.size, image.offset) if image else None
 
 
 async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *, most_videos: int) -> None:
@@ -173,8 +151,8 @@ class _Reader:
         _, parameters = parse_options_header(self._disposition)
         if b"name" not in parameters:
             raise InvalidInput("a part of the form has no field name", field="body")
-        self._name = parameters[b"name"].decode("utf-8", "replace")
-        self._filename = parameters.get(b"filename", b"").decode("utf-8", "replace")
+        self._name = _unquoted(parameters[b"name"])
+        self._filename = _unquoted(parameters.get(b"filename", b""))
         if not self._filename or self._name in ("calibration", "options", "timestamps"):
             if len(self.form.fields) >= _FIELDS:
                 raise LimitExceeded(f"a form may have at most {_FIELDS} fields beside its files", field="body")
@@ -203,7 +181,14 @@ class _Reader:
         if self._file is None:
             self.form.fields.append(Field(self._name, self._filename, bytes(self._memory)))
         elif self._file is self.form.image_file:
-            self.form.images.append(Image(self._filename, self._start, self._image_bytes - self._start))
+            stored = StoredImage(self._start, self._image_bytes - self._start)
+            self.form.images.append(Image(self._filename, stored))
 
     def _finish(self) -> None:
         self.ended = True
+
+
+def _unquoted(name: bytes) -> str:
+    """The name that browsers wrote within quotes (WHATWG HTML, multipart/form-data): they replace three characters."""
+    text = name.decode("utf-8", "replace")
+    return text.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")

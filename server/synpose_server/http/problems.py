@@ -10,13 +10,14 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from synpose.errors import LimitExceeded, NotAcceptable, ServerError, SynposeError, to_problem
+from synpose.errors import LimitExceeded, NotAcceptable, Overloaded, ServerError, SynposeError, to_problem
 
 __all__ = ["MEDIA_TYPE", "answer_errors", "problem_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
 _CLIENT_GONE = 499  # as nginx calls it
+_RETRY_SECONDS = 5  # a clip takes longer, but there are several, and their ends are spread
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
@@ -35,7 +36,9 @@ def answer_errors(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
         headers = dict(getattr(error, "headers", None) or {})
-        if isinstance(error, LimitExceeded | NotAcceptable):
+        if isinstance(error, Overloaded):
+            headers["Retry-After"] = str(_RETRY_SECONDS)
+        if isinstance(error, LimitExceeded | NotAcceptable | Overloaded) or problem.get("field") == "body":
             headers["Connection"] = "close"  # the rest of the body is not read
         return Response(orjson.dumps(problem), problem["status"], headers, MEDIA_TYPE)
 
