@@ -14,6 +14,7 @@ from synpose.pose import Frame, ModelInfo, Person, PoseHeader, PoseSequence
 from synpose.rig import Rig
 from synpose.skeleton import COCO17
 from synpose_server.overlay import write_overlay
+from synpose_server.settings import Settings
 
 GREY = 120
 HEIGHT = 640  # of a view in the overlay
@@ -33,7 +34,7 @@ def answer(frames: int, joints: NDArray[np.float64] = STANDING, views: tuple[str
 
 def drawn(path: Path, sequence: PoseSequence, images: int, rig: Rig = RIG) -> list[NDArray[np.uint8]]:
     """The frames of the overlay of `sequence` on `images` grey pictures a camera, RGB."""
-    write_overlay(path, rig, {name: [PICTURE] * images for name in rig.names}, sequence)
+    write_overlay(path, rig, {name: [PICTURE] * images for name in rig.names}, sequence, Settings())
     with av.open(str(path)) as container:
         assert container.streams.video[0].average_rate == 25
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -89,7 +90,8 @@ def test_unknown_joints_are_not_drawn(tmp_path: Path) -> None:
 def test_missing_images_are_black(tmp_path: Path) -> None:
     """A camera without an image shows black with the pose on it, and keeps its place."""
     path = tmp_path / "overlay.mp4"
-    write_overlay(path, RIG, {"cam1": [PICTURE] * 2, "cam2": [PICTURE, None], "cam3": [PICTURE] * 2}, answer(2))
+    sources = {"cam1": [PICTURE] * 2, "cam2": [PICTURE, None], "cam3": [PICTURE] * 2}
+    write_overlay(path, RIG, sources, answer(2), Settings())
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert [float(frame[-20, WIDTH + 20].mean()) > 100 for frame in frames] == [True, False]
