@@ -15,6 +15,7 @@ from synpose.rig import Rig
 from synpose.skeleton import COCO17
 from synpose_server.overlay import write_overlay
 from synpose_server.settings import Settings
+from synpose_server.sources import Source
 
 GREY = 120
 HEIGHT = 640  # of a view in the overlay
@@ -90,7 +91,7 @@ def test_unknown_joints_are_not_drawn(tmp_path: Path) -> None:
 def test_missing_images_are_black(tmp_path: Path) -> None:
     """A camera without an image shows black with the pose on it, and keeps its place."""
     path = tmp_path / "overlay.mp4"
-    sources = {"cam1": [PICTURE] * 2, "cam2": [PICTURE, None], "cam3": [PICTURE] * 2}
+    sources: dict[str, Source] = {"cam1": [PICTURE] * 2, "cam2": [PICTURE, None], "cam3": [PICTURE] * 2}
     write_overlay(path, RIG, sources, answer(2), Settings())
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
