@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 
 def typed(command: str) -> list[str]:
-    """The lines of all shell blocks, and pieces of code in the text, that begin with `command` and are not cut short."""
+    """The lines of all shell blocks, and whole pieces of code in the text, that begin with `command`."""
     shell = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
     inline = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
     whole = [line.strip() for line in (*shell, *inline) if "…" not in line]

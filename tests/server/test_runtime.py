@@ -168,3 +168,10 @@ def test_another_skeleton_is_told(copied: Callable[..., Bundle]) -> None:
     """Graphs that have another number of joints than the manifest's skeleton are found at start."""
     with pytest.raises(BundleError, match="bundle 'copy': its graphs do not fit it"):
         Model(copied(skeleton="halpe26"))
+
+
+def test_another_number_of_keypoints_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spatial graph that reads fewer keypoints than the skeleton has joints is found at start."""
+    monkeypatch.setattr(Model, "keypoints", lambda self, crops: np.zeros((len(crops), 16, 3)))
+    with pytest.raises(BundleError, match="bundle 'fast': its graphs do not fit it"):
+        Model(FAST)
