@@ -183,6 +183,7 @@ def one_image(content: bytes, at: int = 0) -> Request:
 
 
 IMAGES = images()
+ONE_IMAGE_LOST = Answered(2, 2, ("damaged-video", "cam02"), ("missing-images", "cam02"))
 
 
 def huge_jpeg() -> bytes:
@@ -265,7 +266,7 @@ TABLE: dict[str, Row] = {
     ),
     "a transport stream cut in the middle": (
         lambda: one(cut(in_container("cam02", "mpegts"))),
-        Answered(3, 3, ("unequal-lengths", "cam02")),
+        Answered(3, 3, ("damaged-video", "cam02"), ("missing-images", "cam02"), ("unequal-lengths", "cam02")),
         VIDEO,
     ),
     "an AVI cut in the middle, all cameras": (
@@ -361,9 +362,14 @@ TABLE: dict[str, Row] = {
     "a JPEG of 20,000×20,000": (lambda: one_image(huge_jpeg()), TOO_LARGE, IMAGE),
     "a later JPEG of 20,000×20,000": (lambda: one_image(huge_jpeg(), 1), TOO_LARGE, IMAGE),
     "a PNG of 20,000×20,000": (lambda: one_image(huge_png()), TOO_LARGE, IMAGE),
-    "half a JPEG": (lambda: one_image(cut(jpegs("cam02")[0])), NO_VIDEO, IMAGE),
-    "text instead of an image": (lambda: one_image(b"no image"), NO_VIDEO, IMAGE),
-    "an empty image": (lambda: one_image(b""), NO_VIDEO, IMAGE),
+    "half a JPEG": (lambda: one_image(cut(jpegs("cam02")[0])), ONE_IMAGE_LOST, IMAGE),
+    "text instead of an image": (lambda: one_image(b"no image"), ONE_IMAGE_LOST, IMAGE),
+    "an empty image": (lambda: one_image(b""), ONE_IMAGE_LOST, IMAGE),
+    "text instead of every image": (
+        lambda: Request(frame_sets=[{**images, "cam02": b"no image"} for images in IMAGES.frame_sets or ()]),
+        NO_VIDEO,
+        IMAGE,
+    ),
     "images of different sizes": (lambda: one_image(half_size(), 1), NO_VIDEO, IMAGE),
     "more images than are accepted": (
         lambda: Request(frame_sets=[{c: jpegs(c)[0] for c in CAMERAS[:2]}] * 25),

@@ -234,7 +234,7 @@ def turned() -> dict[str, Images]:
         (clip(2), {"model": "huge"}, NotFound, None, "'huge'"),
         (clip(9), {}, LimitExceeded, None, "more than 8 frames"),
         ({**clip(2), "cam9": [png(0)] * 2}, {}, CalibrationError, "cam9", "no such camera"),
-        ({**clip(2), "cam2": [b"no picture"] * 2}, {}, VideoError, "cam2", "neither JPEG nor PNG"),
+        ({**clip(2), "cam2": [b"no picture"] * 2}, {}, VideoError, "cam2", "no JPEG or PNG"),
         (turned(), {}, CalibrationError, "cam2", "turned by 90°"),
     ],
     ids=["one camera", "unknown model", "too long", "unknown camera", "no picture", "other shape"],
