@@ -36,6 +36,7 @@ def url(engine: FakeEngine) -> Iterator[str]:
     server, port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     yield f"grpc://127.0.0.1:{port}"
     asyncio.run_coroutine_threadsafe(server.stop(0), loop).result(10)
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.2), loop).result(10)  # for what is left of ended calls
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
     loop.close()

@@ -95,6 +95,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def one_loop(anyio_backend: str) -> AsyncIterator[asyncio.AbstractEventLoop]:
+    """One event loop for all tests: gRPC delivers late what is left of an ended call, and a closed loop raises."""
+    yield asyncio.get_running_loop()
+    await asyncio.sleep(0.2)
+
+
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     async with Door(fake()) as door:
@@ -438,6 +445,11 @@ async def test_health(door: Door) -> None:
     stopping = asyncio.create_task(door.server.stop(1))
     assert (await anext(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
     await stopping
+
+
+async def test_all_tests_share_one_loop(one_loop: asyncio.AbstractEventLoop) -> None:
+    """What the fixture promises: it holds only while the test runner keeps the loop of a wider fixture."""
+    assert asyncio.get_running_loop() is one_loop
 
 
 async def test_not_serving_without_models() -> None:

@@ -127,6 +127,7 @@ class GrpcTransport:
         """Close the connection; calls under way are cancelled."""
         if "_channel" in vars(self):
             await self._channel.close()
+            await asyncio.sleep(0.05)  # what is left of ended calls comes late, and raises once the loop is closed
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
