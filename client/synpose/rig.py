@@ -143,7 +143,7 @@ class Camera:
             step_y = (dx[..., 0] * error[..., 1] - dx[..., 1] * error[..., 0]) / det
             step = np.stack((step_x, step_y), -1)
             guess = guess - step
-            if not (np.abs(step) > 1e-10).any():
+            if not (np.abs(step) > 1e-6).any():  # what is left is its square
                 break
         missed = np.abs(self._distort(guess) - target).max(-1, keepdims=True)
         return np.where(missed < 1e-4, guess, np.nan)
