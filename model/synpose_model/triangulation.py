@@ -51,7 +51,7 @@ class RobustTriangulation(nn.Module):
     rays that happen to meet do not claim to be exact; `floor` the error that all views share, which no number of views
     averages away. Chosen on rendered clips with 2-6 cameras, where 65-74 % of the joints then lie within one sigma;
     8 cm and weights of score¹ rather than 4 cm and score² because calibrations err by centimetres, too: on the
-    balancing clip they halve the jitter, on rendered clips they cost nothing.
+    balancing clip the jitter falls by a third, on rendered clips it costs nothing.
     """
 
     def __init__(

@@ -10,7 +10,6 @@ image, 1 hidden, 2 visible; `names`, `cameras`, `fps`; `motion` and `child` say 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -21,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from synpose.calibration import write_calibration
 from synpose.errors import InvalidInput, SynposeError
-from synpose.rig import Rig
 from synpose.skeleton import COCO17
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_clip(clip: Clip, stage: Stage, folder: Path, *, draw_truth: bool = False) -> None:
     """Draws `clip` into `folder`, which is made if need be; `draw_truth` adds the joints to the contact sheet only."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "calibration.json").write_text(json.dumps(_calibration(clip.rig), indent=1) + "\n")
+    (folder / "calibration.json").write_text(write_calibration(clip.rig))
     sheet = ContactSheet(len(clip.joints))
     visibility = []
     writers = [_VideoWriter(folder / f"{camera.name}.mp4", camera.size, clip.fps) for camera in clip.rig]
@@ -98,24 +97,6 @@ def write_clip(clip: Clip, stage: Stage, folder: Path, *, draw_truth: bool = Fal
         motion=clip.motion,
         child=clip.child,
     )
-
-
-def _calibration(rig: Rig) -> dict[str, object]:
-    return {
-        "units": "m",
-        "cameras": [
-            {
-                "name": camera.name,
-                "size": list(camera.size),
-                "K": camera.K.tolist(),
-                "R": camera.R.tolist(),
-                "t": camera.t.tolist(),
-                "distortion": camera.distortion.tolist(),
-                "model": camera.model,
-            }
-            for camera in rig
-        ],
-    }
 
 
 class _VideoWriter:
