@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synpose.errors import NotFound
 
-__all__ = ["COCO17", "H36M17", "HALPE26", "SKELETONS", "Skeleton", "get_skeleton"]
+__all__ = ["BODY27", "COCO17", "H36M17", "HALPE26", "SKELETONS", "Skeleton", "get_skeleton"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,14 @@ HALPE26 = Skeleton(
 )  # fmt: skip
 """COCO's joints, then the head's top, neck, pelvis and six joints of the feet (Halpe full-body, body part)."""
 
-SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO17, H36M17, HALPE26)}
+BODY27 = Skeleton(
+    "body27",
+    (*HALPE26.joints, "spine"),
+    (18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14, 18, 26, -1, 15, 16, 15, 16, 15, 16, 19),
+)
+"""Everything that the other skeletons name: what a trained network answers, and they are read from."""
+
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO17, H36M17, HALPE26, BODY27)}
 
 
 def get_skeleton(name: str) -> Skeleton:

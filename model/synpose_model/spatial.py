@@ -1,0 +1,197 @@
+"""The spatial module: one image to keypoints and one token (arXiv 2401.16700, section on the spatial module).
+
+Patch embedding → stages of windowed self-attention with patch merging between them → a token, and for each joint a
+heatmap over the first stage's cells. The patches are raw pixels, as in the paper, or the feature map of a frozen mobile
+trunk, which carries knowledge of real images that no rendered data can teach.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synpose_model.movenet import FEATURES, KEYPOINTS, STRIDE, VARIANTS, MoveNet
+from synpose_model.windows import PatchMerging, WindowBlock
+
+__all__ = ["Heatmaps", "SpatialConfig", "SpatialModule", "SpatialNetwork", "keypoints_of", "mixture_loss"]
+
+_NEAR = 0.06  # share of the crop: heatmap cells whose guesses are this near the best one belong to the same peak
+_SHARP = 0.03  # share of the crop: expected error at which a score is halved
+
+
+@dataclass(frozen=True)
+class SpatialConfig:
+    """Sizes of the spatial module. The defaults are those for the trunk; `paper` is the published Swin-T.
+
+    `embedding` is `thunder` or `lightning` (a frozen MoveNet trunk) or `patches` (raw pixels of `side`² crops).
+    `window` 0 is global attention. `token` is the width of what the relation module gets, 0: none. `keypoints` are read
+    off `heatmaps`, or regressed from the `token` as in the paper.
+    """
+
+    embedding: str = "thunder"
+    side: int = 256
+    patch: int = 4
+    dims: tuple[int, ...] = (96, 192)
+    depths: tuple[int, ...] = (2, 2)
+    heads: tuple[int, ...] = (3, 6)
+    window: int = 4
+    mlp_ratio: float = 2.0
+    drop: float = 0.0
+    joints: int = 27
+    token: int = 64
+    keypoints: str = "heatmaps"
+
+    @property
+    def cells(self) -> int:
+        """Cells along each side of the first stage's map."""
+        stride = self.patch if self.embedding == "patches" else self.patch * STRIDE
+        assert self.side % stride == 0, (self.side, stride)
+        return self.side // stride
+
+
+class Heatmaps(NamedTuple):
+    """What an image says of each joint, over C cells: a mixture of places.
+
+    `logits` `(N, J, C)`, `places` `(N, J, C, 2)` in shares of the crop, `spreads` `(N, J, C)` > 0 in the same unit.
+    """
+
+    logits: Tensor
+    places: Tensor
+    spreads: Tensor
+
+
+class SpatialModule(nn.Module):
+    """Maps `(N, channels, h, w)` → `Heatmaps` and tokens `(N, token)`."""
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = 3 if config.embedding == "patches" else FEATURES + KEYPOINTS
+        dims = config.dims
+        self.embed = nn.Conv2d(channels, dims[0], config.patch, config.patch)
+        self.embed_norm = nn.LayerNorm(dims[0])
+        self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
+        side, drops = config.cells, torch.linspace(0, config.drop, sum(config.depths)).tolist()
+        for stage, (dim, depth, heads) in enumerate(zip(dims, config.depths, config.heads, strict=True)):
+            if stage:
+                self.merges.append(PatchMerging(dims[stage - 1], dim))
+                side //= 2
+            window = min(config.window or side, side)
+            blocks = [
+                WindowBlock(side, dim, heads, window, shift=i % 2 == 1, mlp_ratio=config.mlp_ratio, drop=drops.pop(0))
+                for i in range(depth)
+            ]
+            self.stages.append(nn.Sequential(*blocks))
+        self.norm = nn.LayerNorm(dims[-1])
+        width = config.token or dims[-1]
+        self.token = nn.Identity() if width == dims[-1] else nn.Linear(dims[-1], width)
+        J = config.joints
+        if config.keypoints == "heatmaps":
+            # back up to the first stage's cells, coarse added to fine
+            self.rises = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(dims))
+            self.rise_norm = nn.LayerNorm(dims[0])
+            self.maps = nn.Linear(dims[0], 4 * J)  # logit, place (2), spread
+            rows, columns = torch.meshgrid(*(torch.arange(config.cells),) * 2, indexing="ij")
+            centres = (torch.stack((columns, rows), -1).reshape(-1, 2) + 0.5) / config.cells
+            self.register_buffer("centres", centres, persistent=False)
+            self.centres: Tensor
+        else:
+            self.regress = nn.Linear(width, 4 * J)
+
+    def forward(self, x: Tensor) -> tuple[Heatmaps, Tensor]:
+        levels = []
+        x = self.embed_norm(self.embed(x).permute(0, 2, 3, 1))  # (N, S, S, dim)
+        for index, stage in enumerate(self.stages):
+            if index:
+                x = self.merges[index - 1](x)
+            x = stage(x)
+            levels.append(x)
+        token = self.token(self.norm(x).mean((1, 2)))  # (N, token)
+        if self.config.keypoints == "heatmaps":
+            return self._maps(levels), token
+        return self._regressed(token), token
+
+    def _maps(self, levels: list[Tensor]) -> Heatmaps:
+        x = levels[-1]
+        for rise, fine in zip(reversed(self.rises), reversed(levels[:-1]), strict=True):
+            N, H, W, C = fine.shape
+            risen = rise(x).reshape(N, H // 2, W // 2, 2, 2, C).permute(0, 1, 3, 2, 4, 5)
+            x = fine + risen.reshape(N, H, W, C)
+        x = self.maps(self.rise_norm(x)).flatten(1, 2)  # (N, cells², 4J)
+        maps = x.unflatten(-1, (4, -1)).permute(0, 2, 3, 1)  # (N, 4, J, cells²)
+        reach = 2.0 / self.config.cells  # a cell may point two cells away
+        places = self.centres + reach * maps[:, 1:3].permute(0, 2, 3, 1).tanh()
+        return Heatmaps(maps[:, 0], places, _spread(maps[:, 3]))
+
+    def _regressed(self, token: Tensor) -> Heatmaps:
+        """The paper's way: coordinates straight from the token, a mixture of one."""
+        out = self.regress(token).unflatten(-1, (-1, 1, 4))  # (N, J, 1, 4)
+        return Heatmaps(torch.zeros_like(out[..., 0]), 0.5 + out[..., 1:3], _spread(out[..., 3]))
+
+
+def _spread(raw: Tensor) -> Tensor:
+    """A positive expected error, about 0.02 of the crop for zero."""
+    return 0.001 + functional.softplus(raw - 4.0)
+
+
+def keypoints_of(maps: Heatmaps) -> Tensor:
+    """Keypoints `(N, J, 3)` of the strongest peak of each joint: x, y in shares of the crop, and a score in [0, 1].
+
+    A soft-argmax over the cells that point near the best one, so that of two arms one is chosen, not the middle. The
+    score is the peak's share of all the mass, less for a wide one.
+    """
+    share = maps.logits.softmax(-1)  # (N, J, C)
+    best = (share.log() - 2 * maps.spreads.log()).argmax(-1, keepdim=True)
+    peak = maps.places.gather(2, best[..., None].expand(-1, -1, -1, 2))  # (N, J, 1, 2)
+    mass = share * (-(maps.places - peak).square().sum(-1) / (2 * _NEAR**2)).exp()
+    total = mass.sum(-1, keepdim=True)  # (N, J, 1)
+    place = (mass[..., None] * maps.places).sum(2) / total
+    spread = (mass * maps.spreads).sum(-1, keepdim=True) / total
+    return torch.cat((place, total * _SHARP / (_SHARP + spread)), -1)
+
+
+class SpatialNetwork(nn.Module):
+    """The spatial graph: `images` uint8 `(N, side, side, 3)` RGB → `keypoints` `(N, J, 3)` in crop pixels, `tokens`.
+
+    With a trunk, only `module` is trained: `trunk` and `heatmap` are MoveNet's own.
+    """
+
+    def __init__(self, config: SpatialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.module = SpatialModule(config)
+        if config.embedding != "patches":
+            assert config.side == VARIANTS[config.embedding].side, config
+            movenet = MoveNet(config.embedding).requires_grad_(False)
+            self.trunk, self.heatmap = movenet.trunk, movenet.heatmap
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.config.embedding == "patches":
+            maps, tokens = self.module(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        else:
+            maps, tokens = self.from_features(self.trunk(images))
+        keypoints = keypoints_of(maps)
+        pixels = keypoints[..., :2] * self.config.side - 0.5  # pixel 0 is the middle of the first
+        return torch.cat((pixels, keypoints[..., 2:]), -1), tokens
+
+    def from_features(self, features: Tensor) -> tuple[Heatmaps, Tensor]:
+        """What the trunk's `features` `(N, 24, h, w)` give: the part that is trained."""
+        out: tuple[Heatmaps, Tensor] = self.module(torch.cat((features, self.heatmap(features).sigmoid()), 1))
+        return out
+
+
+def mixture_loss(maps: Heatmaps, truth: Tensor, weights: Tensor) -> Tensor:
+    """Negative log-likelihood of `truth` `(N, J, 2)` in shares of the crop, weighted `(N, J)`.
+
+    Each cell's density falls off exponentially with the distance from its place: exp(−r/b) / (2πb²).
+    """
+    off = (truth[:, :, None] - maps.places).square().sum(-1).add(1e-10).sqrt()  # (N, J, C)
+    density = maps.logits.log_softmax(-1) - off / maps.spreads - 2 * maps.spreads.log() - math.log(2 * math.pi)
+    likelihood = density.logsumexp(-1)
+    return -(weights * likelihood).sum() / weights.sum().clamp(min=1.0)
