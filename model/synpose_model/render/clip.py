@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
 from synpose.rig import Rig
-from synpose.skeleton import COCO17
+from synpose.skeleton import BODY27
 from synpose_model.render.body import Body, BodyModel, random_phenotype
 from synpose_model.render.bvh import Motion, read_bvh
 from synpose_model.render.clothing import Outfit, random_outfit
@@ -35,14 +35,14 @@ _ROOM = 2.2  # metres a person may stray from the middle of a clip: further, and
 # how deep each kind of joint lies under the surface, so that skin and cloth above it do not count as hiding it: metres
 _DEPTH = {
     "nose": 0.04, "eye": 0.04, "ear": 0.05, "shoulder": 0.11, "elbow": 0.08, "wrist": 0.07, "hip": 0.17, "knee": 0.1,
-    "ankle": 0.08,
+    "ankle": 0.08, "toe": 0.05, "heel": 0.06, "head": 0.04, "neck": 0.1, "pelvis": 0.17, "spine": 0.17,
 }  # fmt: skip
-_DEPTHS = np.array([_DEPTH[name.rpartition("_")[2]] for name in COCO17.joints])
+_DEPTHS = np.array([_DEPTH[name.rpartition("_")[2]] for name in BODY27.joints])
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One camera's `image` `(H, W, 3)` RGB, and the `visibility` `(17,)` of the joints in it.
+    """One camera's `image` `(H, W, 3)` RGB, and the `visibility` `(27,)` of the joints in it.
 
     As COCO counts: 0 not in the image, 1 hidden (by a thing or by the person), 2 visible.
     """
@@ -53,7 +53,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """All that is drawn of a clip but the pixels. `joints` `(T, 17, 3)`: COCO's, metres, world, z up, floor z = 0."""
+    """All that is drawn of a clip but the pixels. `joints` `(T, 27, 3)`: `BODY27`'s, metres, world, floor z = 0."""
 
     model: BodyModel
     transforms: Array
@@ -72,18 +72,20 @@ class Clip:
         """The cameras that film it, with their distortion."""
         return Rig(tuple(lens.camera for lens in self.lenses))
 
-    def frames(self, stage: Stage) -> Iterator[list[View]]:
-        """The views of every frame in order, drawn on `stage`."""
+    def frames(self, stage: Stage, only: Sequence[int] | None = None) -> Iterator[list[View]]:
+        """The views of every frame in order, or of the frames `only`, drawn on `stage`."""
+        chosen = np.arange(len(self.joints)) if only is None else np.asarray(only)
         body = Body(self.model, self.outfit.vertices, np.zeros((len(self.model.bones), 3)))
-        surfaces = body.skinned(self.transforms, self.outfit.vertices)
-        turns = self.transforms.copy()
+        surfaces = body.skinned(self.transforms[chosen], self.outfit.vertices)
+        turns = self.transforms[chosen]
         turns[..., 3] = 0
         normals = body.skinned(turns, self.outfit.normals)
         sensors = [Sensor(np.random.default_rng((self.noise_seed, view))) for view in range(len(self.lenses))]
         stage.enter(self.scene, self.environment)
         stage.dress(self.outfit, self.model.faces)
-        for frame, joints in enumerate(self.joints):
-            stage.pose(surfaces[frame], normals[frame], frame / self.fps)
+        for frame, surface, normal in zip(chosen, surfaces, normals, strict=True):
+            joints = self.joints[frame]
+            stage.pose(surface, normal, frame / self.fps)
             views = []
             for lens, sensor in zip(self.lenses, sensors, strict=True):
                 image = sensor(lens.bend(stage.draw(lens.ideal)))
@@ -106,7 +108,7 @@ def random_clip(model: BodyModel, motions: Sequence[Path], environments: Sequenc
         if frames is None:
             continue
         transforms = retarget(motion, frames, body)
-        joints = model.joints(body.skinned(transforms, body.vertices))
+        joints = body.posed_joints(transforms)
         middle = (joints.min((0, 1)) + joints.max((0, 1))) / 2
         if np.linalg.norm((joints - middle)[..., :2], axis=-1).max() < _ROOM:
             break

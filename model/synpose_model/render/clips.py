@@ -1,67 +1,60 @@
 """Writes clips of synthetic people with exact 3D truth.
 
-    python -m synpose_model.render.clips --motions DIR --out DIR --count 24 --seed 7 --environments DIR
-
 Each clip is a folder: `cam01.mp4` and so on, `calibration.json`, `truth.npz` and `sheet.png`, a contact sheet.
-`truth.npz` holds `joints` `(T, 17, 3)` in metres, world frame, COCO order; `visibility` `(V, T, 17)`, 0 not in the
-image, 1 hidden, 2 visible; `names`, `cameras`, `fps`; `motion` and `child` say what was drawn.
+`truth.npz` holds `joints` `(T, 27, 3)` in metres, world frame, called `names`, COCO's 17 first; `visibility`
+`(V, T, 27)`, 0 not in the image, 1 hidden, 2 visible; `cameras`, `fps`; `motion` and `child` say what was drawn.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from synpose.calibration import write_calibration
-from synpose.errors import InvalidInput, SynposeError
-from synpose.skeleton import COCO17
+from synpose.errors import InvalidInput
+from synpose.skeleton import BODY27
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
 from synpose_model.render.contact_sheet import ContactSheet, with_joints
 from synpose_model.render.environment import environment_files
 from synpose_model.render.stage import Stage
 
-__all__ = ["main", "write_clip"]
+__all__ = ["write_clip", "write_clips"]
 
 _CRF = "18"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 2 for input that cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog="python -m synpose_model.render.clips", description="Write clips of synthetic people with exact 3D truth."
-    )
-    parser.add_argument("--motions", type=Path, required=True, metavar="DIR", help="folder of BVH files, searched deep")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the clip folders go")
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many clips (default: 10)")
-    parser.add_argument("--first", type=int, default=0, metavar="I", help="the first clip's number (default: 0)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same clips")
-    parser.add_argument("--environments", type=Path, metavar="DIR", help="folder of .exr (or .exr.js) environment maps")
-    parser.add_argument("--draw-truth", action="store_true", help="draw the true joints on the contact sheets")
-    options = parser.parse_args(arguments)
-    try:
-        motions = sorted(options.motions.rglob("*.bvh"))
-        if not motions:
-            raise InvalidInput(f"no .bvh file in {options.motions}", field="motions")
-        environments = environment_files(options.environments)
-        model = BodyModel()
-        with Stage() as stage, Progress(disable=not sys.stderr.isatty()) as progress:
-            numbers = range(options.first, options.first + options.count)
-            for index in progress.track(numbers, description="Drawing clips"):
-                clip = random_clip(model, motions, environments, options.seed, index)
-                write_clip(clip, stage, options.out / f"clip_{index:03d}", draw_truth=options.draw_truth)
-    except SynposeError as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
-        return 2
-    return 0
+def write_clips(
+    motions: Path,
+    out: Path,
+    *,
+    count: int,
+    first: int = 0,
+    seed: int = 0,
+    environments: Path | None = None,
+    draw_truth: bool = False,
+    progress: Callable[[int], None] = lambda clips: None,
+) -> None:
+    """Clips number `first` and on of `seed` into folders in `out`, of the BVH files in the folder `motions`.
+
+    `environments` is a folder of environment maps. `progress` is told the number of clips after each one. Raises
+    `InvalidInput` where a folder does not hold what it should.
+    """
+    paths = sorted(motions.rglob("*.bvh"))
+    if not paths:
+        raise InvalidInput(f"no .bvh file in {motions}", field="motions")
+    maps = environment_files(environments)
+    model = BodyModel()
+    with Stage() as stage:
+        for index in range(first, first + count):
+            clip = random_clip(model, paths, maps, seed, index)
+            write_clip(clip, stage, out / f"clip_{index:03d}", draw_truth=draw_truth)
+            progress(count)
 
 
 def write_clip(clip: Clip, stage: Stage, folder: Path, *, draw_truth: bool = False) -> None:
@@ -91,7 +84,7 @@ def write_clip(clip: Clip, stage: Stage, folder: Path, *, draw_truth: bool = Fal
         folder / "truth.npz",
         joints=clip.joints,
         visibility=np.array(visibility).swapaxes(0, 1),
-        names=np.array(COCO17.joints),
+        names=np.array(BODY27.joints),
         cameras=np.array(clip.rig.names),
         fps=clip.fps,
         motion=clip.motion,
@@ -115,7 +108,3 @@ class _VideoWriter:
     def close(self) -> None:
         self._file.mux(self._stream.encode(None))
         self._file.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

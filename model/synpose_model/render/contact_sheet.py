@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synpose.skeleton import COCO17
+from synpose.skeleton import BODY27
 
 __all__ = ["ContactSheet", "with_joints"]
 
@@ -39,10 +39,10 @@ class ContactSheet:
 
 
 def with_joints(image: Image, pixels: NDArray[np.float64], visibility: NDArray[np.uint8]) -> Image:
-    """`image` with COCO joints `(17, 2)` in pixels drawn on it: green where visible, red where hidden."""
+    """`image` with the joints `(27, 2)` of `BODY27` in pixels drawn on it: green where visible, red where hidden."""
     out = np.ascontiguousarray(image).copy()
     places = [(round(p[0] * 16), round(p[1] * 16)) if np.isfinite(p).all() else None for p in pixels]
-    for parent, joint in COCO17.bones:
+    for parent, joint in BODY27.bones:
         a, b = places[parent], places[joint]
         if a and b:
             cv2.line(out, a, b, (255, 255, 0), 1, cv2.LINE_AA, 4)

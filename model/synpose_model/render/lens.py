@@ -40,13 +40,23 @@ class Lens:
     def _map(self) -> NDArray[np.float32]:
         """Where in the ideal image each pixel comes from, `(height, width, 2)`."""
         width, height = self.camera.size
-        plane = self.camera.undistort(np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1))
+        # the lens is smooth: between every fourth pixel straight lines are right to 0.01 pixels, 0.2 in a corner
+        (columns, across), (rows, down) = _every_fourth(width), _every_fourth(height)
+        coarse = self.camera.undistort(np.stack(np.meshgrid(columns, rows), -1))
+        plane = np.einsum("yr,rcp,xc->yxp", down, coarse, across, optimize=True)
         K = self.ideal.K
         return np.asarray(plane * (K[0, 0], K[1, 1]) + K[:2, 2], dtype=np.float32)
 
     def bend(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The camera's image `(height, width, 3)` from the ideal camera's."""
         return np.asarray(cv2.remap(image, self._map, None, cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _every_fourth(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places `(n,)` from 0 to `size` − 1, about four apart, and weights `(size, n)` that read all pixels off them."""
+    places = np.linspace(0, size - 1, size // 4 + 2)
+    weights = 1 - np.abs(np.arange(size)[:, None] - places) / (places[1] - places[0])
+    return places, np.maximum(weights, 0)
 
 
 def _keeps_order(plane: NDArray[np.float64]) -> bool:

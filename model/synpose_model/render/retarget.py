@@ -55,7 +55,7 @@ def retarget(motion: Motion, frames: slice, body: Body) -> Array:
     scale = (hip[2] - body.vertices[:, 2].min()) / legs
     root = scale * positions[:, thighs].mean(1) + rotations[:, 0] @ (body.heads[0] - hip)
     transforms = body.bone_transforms(rotations, root)
-    soles = body.skinned(transforms, body.vertices)[..., 2].min(1).astype(np.float64)
+    soles = body.skinned(transforms, body.vertices, body.model.sparse)[..., 2].min(1).astype(np.float64)
     transforms[..., 2, 3] -= _floor(soles, round(_SETTLE_S / motion.frame_time))[:, None]
     return transforms
 

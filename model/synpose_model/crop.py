@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synpose_server.image import Image
+from synpose_model.image import Image
 
 __all__ = ["Crop", "letterbox"]
 

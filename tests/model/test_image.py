@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from synpose_model.image import Image
 from synpose_server.decode import _from_frame
-from synpose_server.image import Image
 
 IDENTITY = np.array(((1.0, 0, 0), (0, 1.0, 0)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synpose_server.crop import Crop, letterbox
+from synpose_model.crop import Crop, letterbox
 
 POINTS = np.random.default_rng(0).uniform((300, 200), (420, 500), (17, 2))
 

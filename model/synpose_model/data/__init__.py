@@ -1,0 +1,1 @@
+"""What the networks are trained on: motions as joints, rendered images as trunk features, detections' errors."""
