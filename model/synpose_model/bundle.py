@@ -36,6 +36,7 @@ _KEYS = {
     "graphs",
     "metrics",
 }
+_OPTIONAL = {"look_ahead", "min_views", "least_score"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,10 @@ class Bundle:
     """A manifest that has been read and whose graphs are there; `verify` compares their checksums.
 
     `crop_size` is the side of the spatial graph's square input in pixels, `window` the largest T of the relation graph,
-    `metrics` maps what was measured to numbers, with the command that made them.
+    `look_ahead` how many frame sets of the future the answer of a clip's frame may use, `min_views` the fewest views of
+    an instant that the relation graph can answer, `least_score` the mean score of a view's better half of keypoints
+    from which it counts as showing the person: networks mean different things by a score. `metrics` maps what was
+    measured to numbers, with the command that made them.
     """
 
     name: str
@@ -57,6 +61,9 @@ class Bundle:
     checksums: Mapping[str, str]
     provenance: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    look_ahead: int = 0
+    min_views: int = 2
+    least_score: float = 0.2
 
     @classmethod
     def read(cls, folder: Path) -> Bundle:
@@ -67,7 +74,7 @@ class Bundle:
 
         try:
             manifest = json.loads((folder / "manifest.json").read_bytes())
-            if unknown := set(manifest) ^ _KEYS:
+            if unknown := (set(manifest) - _OPTIONAL) ^ _KEYS:
                 raise fail(f"its manifest has unknown or missing keys: {', '.join(sorted(unknown))}")
             graphs, checksums = {}, {}
             for kind, entry in manifest["graphs"].items():
@@ -82,6 +89,13 @@ class Bundle:
                 raise fail(f"{', '.join(absent)} is missing")
             if manifest["skeleton"] not in SKELETONS:
                 raise fail(f"its skeleton {manifest['skeleton']!r} is unknown")
+            window, look_ahead = int(manifest["window"]), int(manifest.get("look_ahead", 0))
+            if not 0 <= look_ahead < window:
+                raise fail(f"its window of {window} cannot hold a frame set and {look_ahead} after it")
+            if (min_views := int(manifest.get("min_views", 2))) not in (1, 2):
+                raise fail(f"its min_views is {min_views}, not 1 or 2")
+            if not 0 <= (least_score := float(manifest.get("least_score", 0.2))) < 1:
+                raise fail(f"its least_score is {least_score}, not a score")
             return cls(
                 name=str(manifest["name"]),
                 version=str(manifest["version"]),
@@ -89,11 +103,14 @@ class Bundle:
                 licence=str(manifest["licence"]),
                 skeleton=SKELETONS[manifest["skeleton"]],
                 crop_size=int(manifest["crop_size"]),
-                window=int(manifest["window"]),
+                window=window,
                 graphs=graphs,
                 checksums=checksums,
                 provenance=manifest["provenance"],
                 metrics=manifest["metrics"],
+                look_ahead=look_ahead,
+                min_views=min_views,
+                least_score=least_score,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise fail(f"its manifest cannot be read ({error})") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -13,14 +14,29 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from synpose_model.lifting import LiftingNetwork
 from synpose_model.movenet import MoveNet
 from synpose_model.multipose import MultiPose
 from synpose_model.pretrained import load_package
+from synpose_model.spatial import SpatialNetwork
 from synpose_model.triangulation import RobustTriangulation
 
-__all__ = ["OPSET", "export_detector", "export_spatial", "export_triangulation", "write_graph"]
+__all__ = [
+    "OPSET",
+    "export_detector",
+    "export_lifting",
+    "export_spatial",
+    "export_spatial_network",
+    "export_triangulation",
+    "rounded",
+    "write_graph",
+]
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 OPSET = 20
+
+_SMALL = 2  # weights: single numbers stay as they are
 
 _BATCH = torch.export.Dim("batch")
 _CLIP = {0: _BATCH, 1: torch.export.Dim("times"), 2: torch.export.Dim("views")}
@@ -64,6 +80,38 @@ def export_triangulation(path: Path) -> None:
     write_graph(RobustTriangulation(), inputs, dynamic, ["joints", "sigma", "view_weights"], path)
 
 
+def export_spatial_network(network: SpatialNetwork, path: Path) -> None:
+    """Write a trained spatial network: `images` uint8 `(N, side, side, 3)` → `keypoints` `(N, J, 3)`, `tokens`."""
+    side = network.config.side
+    images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
+    write_graph(rounded(network), {"images": images}, {"images": {0: _BATCH}}, ["keypoints", "tokens"], path)
+
+
+def export_lifting(network: LiftingNetwork, path: Path) -> None:
+    """Write a trained relation graph: rays, and tokens where the network reads them, to joints."""
+    lead, K = (2, min(4, network.config.window), 3), network.config.keypoints
+    inputs = {
+        "origins": torch.randn(*lead, 3),
+        "directions": nn.functional.normalize(torch.randn(*lead, K, 3), dim=-1),
+        "scores": torch.rand(*lead, K),
+        "view_mask": torch.ones(*lead, dtype=torch.bool),
+    }
+    if network.config.token:
+        inputs["tokens"] = torch.randn(*lead, network.config.token)
+    outputs = ["joints", "sigma", "view_weights"]
+    write_graph(rounded(network), inputs, dict.fromkeys(inputs, _CLIP), outputs, path)
+
+
+def rounded(network: _Network) -> _Network:
+    """A copy of `network` whose weights are float16 numbers, still stored as float32."""
+    copy = deepcopy(network).eval()
+    with torch.no_grad():
+        for value in copy.state_dict().values():
+            if value.dtype == torch.float32:
+                value.copy_(value.half().float())
+    return copy
+
+
 def write_graph(
     network: nn.Module,
     inputs: Mapping[str, torch.Tensor],
@@ -74,12 +122,14 @@ def write_graph(
     """Write `network` as the graph `path`, whose initializers have the names of the network's state.
 
     `inputs` are an example of each input, by name and in order, of which the dimensions `dynamic` may have any size;
-    `outputs` are the names of what it returns. The weights must be float16 numbers.
+    `outputs` are the names of what it returns. Weights that are float16 numbers are stored so.
     """
     with warnings.catch_warnings():
         # torch.export's own, about torch.export
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        # inputs share their dimensions, of which one name is used for all
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
         program = torch.onnx.export(
             network.eval(),
             tuple(inputs.values()),
@@ -93,7 +143,7 @@ def write_graph(
     assert program is not None
     model = program.model_proto
     _anonymise(model)
-    _halve(model, set(network.state_dict()))
+    _halve(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -107,22 +157,23 @@ def _anonymise(model: onnx.ModelProto) -> None:
         part.doc_string = ""
 
 
-def _halve(model: onnx.ModelProto, names: set[str]) -> None:
-    """Store the weights `names` as float16 and cast them where they are used, so that the arithmetic stays float32.
+def _halve(model: onnx.ModelProto) -> None:
+    """Store weights as float16 and cast them where they are used, so that the arithmetic stays float32.
 
-    Nothing is lost: Google's weights are published as float16. ONNX Runtime folds the casts when it loads the graph.
+    Nothing is lost: only weights that are float16 numbers already are stored so, which Google's are as published and
+    our own since `rounded`. ONNX Runtime folds the casts when it loads the graph.
     """
     casts = []
     wide = {}
     for tensor in model.graph.initializer:
-        if tensor.name in names:
-            values = numpy_helper.to_array(tensor)
-            half = values.astype(np.float16)
-            assert np.array_equal(half.astype(np.float32), values), tensor.name
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < _SMALL:
+            continue
+        half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
             tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
             wide[tensor.name] = f"{tensor.name}.float32"
             casts.append(helper.make_node("Cast", [tensor.name], [wide[tensor.name]], to=TensorProto.FLOAT))
-    assert wide.keys() == names, names - wide.keys()
     nodes = [*casts, *model.graph.node]
     for node in nodes[len(casts) :]:
         node.input[:] = [wide.get(name, name) for name in node.input]

@@ -149,6 +149,10 @@ BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "unknown skeleton": (lambda m: m.update(skeleton="coco18"), "'coco18' is unknown"),
     "skeleton is a list": (lambda m: m.update(skeleton=["coco17"]), "cannot be read"),
     "crop size is text": (lambda m: m.update(crop_size="big"), "cannot be read"),
+    "look-ahead as long as the window": (lambda m: m.update(look_ahead=3), "its window of 3 cannot hold"),
+    "look-ahead into the past": (lambda m: m.update(look_ahead=-1), "cannot hold a frame set and -1 after it"),
+    "no views": (lambda m: m.update(min_views=0), "its min_views is 0, not 1 or 2"),
+    "many views": (lambda m: m.update(min_views=3), "its min_views is 3"),
     "window is null": (lambda m: m.update(window=None), "cannot be read"),
     "graphs are a list": (lambda m: m.update(graphs=["spatial.onnx"]), "cannot be read"),
     "graph is text": (lambda m: m["graphs"].update(spatial="spatial.onnx"), "cannot be read"),
@@ -163,6 +167,15 @@ BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "absent sibling": (lambda m: m["graphs"]["detector"].update(bundle="nowhere"), "detector.onnx is missing"),
     "file is a folder": (lambda m: m["graphs"]["detector"].update(bundle="small", file="sub"), "sub is missing"),
 }
+
+
+def test_what_a_manifest_may_leave_out(folder: Path) -> None:
+    """A bundle looks nowhere ahead and needs two views, unless its manifest says otherwise."""
+    bundle = Bundle.read(folder)
+    assert (bundle.look_ahead, bundle.min_views) == (0, 2)
+    rewrite(folder, lambda m: m.update(look_ahead=2, min_views=1))
+    bundle = Bundle.read(folder)
+    assert (bundle.look_ahead, bundle.min_views) == (2, 1)
 
 
 @pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
