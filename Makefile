@@ -16,7 +16,7 @@ test: .venv/test
 	@touch $@
 
 .venv/test: pyproject.toml
-	scripts/install "$(PYTHON)" server,cpu,demo,train,dev
+	scripts/install "$(PYTHON)" server,cpu,demo,train,datasets,dev
 	@touch $@ .venv/demo
 
 clean:

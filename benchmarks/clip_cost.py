@@ -109,13 +109,13 @@ def record(calibration: Path, videos: Sequence[Path], model: str, folder: Path) 
     engine = Engine(settings)
     served = engine.model(model)
     batches: list[np.ndarray] = []
-    keypoints = served.keypoints
+    read = served.read
 
-    def recorded(crops: np.ndarray) -> np.ndarray:
+    def recorded(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         batches.extend(crops[start : start + served.max_batch] for start in range(0, len(crops), served.max_batch))
-        return keypoints(crops)
+        return read(crops)
 
-    served.keypoints = recorded  # type: ignore[method-assign]
+    served.read = recorded  # type: ignore[method-assign]
     sources = {video.stem: video for video in videos}
     with engine.estimate(read_calibration(calibration), sources, Options(model=model)) as estimation:
         count = sum(1 for _ in estimation)

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose.rig import Rig
+from synpose.skeleton import COCO17
 from synpose_model.rays import intersect_rays
 
-__all__ = ["Candidate", "Detection", "associate"]
+__all__ = ["Candidate", "Detection", "associate", "place", "stature"]
 
 Array = NDArray[np.float64]
 
@@ -26,11 +27,13 @@ _SURE = 0.2  # keypoint score from which MoveNet's position is worth comparing
 _FEW = 5  # joints that two views must share before their agreement means anything
 _STARTS = 32  # people that a frame set may start with, right or wrong
 _AGREE = 0.08  # reprojection error, as a share of the person's extent, below which two views show one person
+_STATURE = 1.7  # metres: of a person whom only one camera sees
+_AT = {name: j for j, name in enumerate(COCO17.joints)}
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A person in one image: `keypoints` `(K, 3)` in image pixels with scores, `directions` `(K, 3)` their rays."""
+    """A person in one image: COCO's `keypoints` `(17, 3)` in pixels with scores, their rays `directions` `(17, 3)`."""
 
     view: int
     keypoints: Array
@@ -46,7 +49,7 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One person in several views: rough `joints` `(K, 3)` in the world frame, NaN where unknown."""
+    """One person in one or more views: rough `joints` `(17, 3)`, COCO's, in the world frame, NaN where unknown."""
 
     detections: tuple[Detection, ...]
     joints: Array
@@ -73,6 +76,40 @@ def associate(rig: Rig, detections: Sequence[Detection]) -> list[Candidate]:
         if not any(_shares(other, person) for other in chosen):
             chosen.append(person)
     return chosen
+
+
+def place(rig: Rig, detections: Sequence[Detection]) -> list[Candidate]:
+    """Each detection as a person of usual height who is nowhere nearer to its camera than elsewhere; best first.
+
+    What one camera alone can tell: directions are right, the distance is as good as the height.
+    """
+    people = []
+    for detection in sorted(detections, key=lambda d: -d.score):
+        rays = np.where(detection.keypoints[:, 2:] > _SURE, detection.directions, np.nan)
+        if np.isfinite(rays).all(-1).sum() < _FEW:
+            continue
+        towards = np.nanmean(rays, axis=0)
+        towards /= np.linalg.norm(towards)
+        flat = detection.directions / (detection.directions @ towards)[:, None]  # on a plane one metre away
+        if (height := stature(flat)) > 0:
+            joints = rig.cameras[detection.view].center + _STATURE / height * flat
+            people.append(Candidate((detection,), joints, 0.0))
+    return people
+
+
+def stature(joints: Array) -> float:
+    """About how tall the person of COCO's `joints` `(17, 3)` is, in their unit.
+
+    A torso is 0.29, a thigh and a shank 0.245 of the stature.
+    """
+    middles = [joints[[_AT[f"left_{part}"], _AT[f"right_{part}"]]].sum(0) for part in ("shoulder", "hip")]
+    torso = np.linalg.norm(middles[0] - middles[1]) / 2
+    legs = [
+        np.linalg.norm(joints[_AT[f"{side}_{a}"]] - joints[_AT[f"{side}_{b}"]])
+        for side in ("left", "right")
+        for a, b in (("hip", "knee"), ("knee", "ankle"))
+    ]
+    return float(np.median([torso / 0.29, *(leg / 0.245 for leg in legs)]))
 
 
 def _shares(a: Candidate, b: Candidate) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 
 from synpose.errors import LimitExceeded, VideoError
-from synpose_server.image import Image
+from synpose_model.image import Image
 from synpose_server.sources import Source
 from synpose_server.timeline import Timeline, frame_rate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
@@ -11,17 +12,18 @@ from typing import Self
 
 import numpy as np
 
-from synpose.errors import InvalidInput, LimitExceeded, NotFound, Overloaded
+from synpose.errors import LimitExceeded, NotFound, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
 from synpose_server.report import ViewReport, rig_notices
+from synpose_server.requests import check_views
 from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
-from synpose_server.synchronise import FrameSets
+from synpose_server.synchronise import FrameSet, FrameSets
 from synpose_server.track import TrackedPerson, Tracker
 
 __all__ = ["Engine", "Estimation"]
@@ -30,8 +32,9 @@ __all__ = ["Engine", "Estimation"]
 class Estimation(Iterator[Frame]):
     """A running estimate: `header` is known at once, frames come as they are computed; close it when done.
 
-    `people` are the last frame's people as the tracker sees them, with keypoints and rays, for those who measure.
-    `count` is the number of frame sets to expect, where the sources say it.
+    A model that looks ahead answers a frame when that many more were seen, or the clip has ended; an error ends the
+    stream at once. `people` are the last frame's people as the tracker sees them, with keypoints and rays, for those
+    who measure. `count` is the number of frame sets to expect, where the sources say it.
     """
 
     def __init__(
@@ -51,23 +54,34 @@ class Estimation(Iterator[Frame]):
         self._weights = header.skeleton.reads_from(tracker.model.skeleton)
         self._report = ViewReport(tracker.rig.names)
         self._pending, self._max_frames, self._release = notices, max_frames, release
+        self._look_ahead = tracker.model.bundle.look_ahead
+        self._held: deque[tuple[int, tuple[Notice, ...], list[TrackedPerson]]] = deque()  # seen, not yet answered
+        self._ended = False
         self._closing = threading.Lock()
         self._closed = False
 
     def __next__(self) -> Frame:
-        frame_set = next(self._frame_sets)
+        while len(self._held) <= self._look_ahead and not self._ended:
+            self._see(next(self._frame_sets))
+        if self._closed or not self._held:
+            raise StopIteration
+        index, notices, self.people = self._held.popleft()
+        time = self._timestamps[index] if self._timestamps else index / self.header.fps
+        return Frame(index, time, tuple(self._person(person) for person in self.people), notices)
+
+    def _see(self, frame_set: FrameSet) -> None:
+        """Take in the next frame set. Of those that wait for their answer no image is kept."""
         if frame_set.index >= self._max_frames:
             raise _too_long(self._max_frames)  # what no container had told
-        self.people = self._tracker.step(frame_set.images)
-        people = tuple(self._person(person) for person in self.people)
-        self._report.add(frame_set, people)
+        people = self._tracker.step(frame_set.images)
+        self._report.add(frame_set, [self._views(person) for person in people])
         notices = (*self._pending, *frame_set.notices)
         self._pending = ()
         if frame_set.is_last:
             self._tracker.check_scale()
             notices = (*notices, *self._report.notices())
-        time = self._timestamps[frame_set.index] if self._timestamps else frame_set.index / self.header.fps
-        return Frame(frame_set.index, time, people, notices)
+            self._ended = True
+        self._held.append((frame_set.index, notices, people))
 
     def close(self) -> None:
         """Stop decoding and free the place; safe to call twice, and from another thread."""
@@ -98,8 +112,12 @@ class Estimation(Iterator[Frame]):
             score=tracked.score,
             joints=np.where(known[:, None], joints, np.nan),
             sigma=np.where(known, sigma, np.nan),
-            views=tuple(name for name, seen in zip(self.rig.names, tracked.seen, strict=True) if seen),
+            views=self._views(tracked),
         )
+
+    def _views(self, tracked: TrackedPerson) -> tuple[str, ...]:
+        """The cameras that were used for a person."""
+        return tuple(name for name, seen in zip(self.rig.names, tracked.seen, strict=True) if seen)
 
 
 class Engine:
@@ -146,13 +164,13 @@ class Engine:
     ) -> Estimation:
         """Start an estimate; raises from `synpose.errors` for input that cannot be used, naming field and camera.
 
-        `sources` must name cameras of `rig`, at least two. `timestamps` are the capture times of the frame sets in
-        seconds, where the request gives them. Waits for a free place up to `queue_seconds`, then raises `Overloaded`.
+        `sources` must name cameras of `rig`, as many as the model needs: two, or one for some. `timestamps` are the
+        capture times of the frame sets in seconds, where the request gives them. Waits for a free place up to
+        `queue_seconds`, then raises `Overloaded`.
         """
         model = self.model(options.model)
+        check_views(rig, sources, model.bundle.min_views)
         calibrated, rig = rig, rig.subset(tuple(sources))
-        if len(rig) < 2:
-            raise InvalidInput("one camera cannot give 3D: at least two are needed", field="video")
         if len(rig) > self.settings.max_cameras:
             raise LimitExceeded(f"more than {self.settings.max_cameras} cameras", field="calibration")
         if not self._places.acquire(timeout=self.settings.queue_seconds):

@@ -117,23 +117,27 @@ class _Lifter:
         self._origins = np.stack([camera.center for camera in rig])
         self._directions = np.stack([p.directions for p in person])  # (T, V, K, 3)
         self._scores = np.stack([p.keypoints[..., 2] for p in person])
+        self._tokens = np.stack([p.tokens for p in person])  # (T, V, D)
         self._seen = np.stack([p.seen for p in person])  # (T, V)
 
     def __call__(self, views: Sequence[int]) -> Array:
-        """Joints `(T, J, 3)` as the cameras `views` alone give them, each instant at the end of its window."""
-        window = self.model.bundle.window
+        """Joints `(T, J, 3)` as the cameras `views` alone give them, each instant as in a clip: the model's look-ahead
+        before the end of its window.
+        """
+        window, ahead = self.model.bundle.window, self.model.bundle.look_ahead
         mask = np.zeros_like(self._seen)
         mask[:, views] = self._seen[:, views]
         count = len(mask)
-        # (T, window): each instant with those before it; before the first there are none, and their views are masked
-        index = np.arange(count)[:, None] - np.arange(window)[::-1]
+        # (T, window): each instant with those around it; beyond the clip there are none, and their views are masked
+        index = np.arange(count)[:, None] + np.arange(window) - (window - 1 - ahead)
         parts = []
         for start in range(0, count, _CHUNK):
             rows = index[start : start + _CHUNK]
-            inside = np.maximum(rows, 0)
+            inside = rows.clip(0, count - 1)
             origins = np.broadcast_to(self._origins, (*rows.shape, *self._origins.shape))
+            masked = mask[inside] & (rows == inside)[..., None]
             joints, _, _ = self.model.relate(
-                origins, self._directions[inside], self._scores[inside], mask[inside] & (rows >= 0)[..., None]
+                origins, self._directions[inside], self._scores[inside], masked, self._tokens[inside]
             )
-            parts.append(joints[:, -1])
+            parts.append(joints[:, window - 1 - ahead])
         return np.concatenate(parts)

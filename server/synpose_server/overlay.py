@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synpose.pose import Frame, PoseSequence
 from synpose.rig import Camera, Rig
 from synpose.skeleton import Skeleton
-from synpose_server.image import Image
+from synpose_model.image import Image
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.synchronise import FrameSets

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from synpose.pose import Notice, Person
+from synpose.pose import Notice
 from synpose.rig import Rig
-from synpose_server.image import Image
+from synpose_model.image import Image
 from synpose_server.synchronise import FrameSet
 
 __all__ = ["ViewReport", "rig_notices"]
@@ -46,11 +46,11 @@ class ViewReport:
         self._unseen: Counter[str] = Counter()
         self._frames = self._answered = 0
 
-    def add(self, frame_set: FrameSet, people: Sequence[Person]) -> None:
-        """Count one frame set and the people that were found in it."""
+    def add(self, frame_set: FrameSet, people: Sequence[Sequence[str]]) -> None:
+        """Count one frame set; `people` are the cameras that were used for each person who was found in it."""
         self._frames += 1
         self._answered += bool(people)
-        used = {view for person in people for view in person.views}
+        used = {view for views in people for view in views}
         for name, image in zip(self._names, frame_set.images, strict=True):
             if image is None:
                 self._missing[name] += 1
@@ -73,7 +73,8 @@ class ViewReport:
                     notices.append(Notice(code, message, name))
         if self._answered < self._frames:
             lost = self._frames - self._answered
-            message = f"nobody was seen well enough by two cameras in {lost} of {self._frames} frame sets"
+            by_two = " by two cameras" if len(self._names) > 1 else ""
+            message = f"nobody was seen well enough{by_two} in {lost} of {self._frames} frame sets"
             notices.append(Notice("nobody-found", message))
         return tuple(notices)
 

@@ -13,7 +13,7 @@ from synpose.rig import Rig
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 
-__all__ = ["check_sent", "gather_images", "match_sources", "match_timestamps", "no_image", "read_rig"]
+__all__ = ["check_sent", "check_views", "gather_images", "match_sources", "match_timestamps", "no_image", "read_rig"]
 
 
 def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
@@ -67,9 +67,10 @@ def no_image(rig: Rig) -> InvalidInput:
 def match_sources(rig: Rig, sources: Mapping[str, Source], settings: Settings) -> dict[str, Source]:
     """The sources in the order of the rig's cameras.
 
-    Every source needs a calibrated camera, and at least two must have something to show, all of them videos or all
-    image sequences of one length; anything else raises `InvalidInput`, naming the field (`video` or `frame_sets`) and
-    the camera, or as `check_sent`. A calibrated camera without a source is left out: the answer's notices tell.
+    Every source needs a calibrated camera, and all of them are videos or all image sequences of one length, of which
+    those without an image are left out; anything else raises `InvalidInput`, naming the field (`video` or `frame_sets`)
+    and the camera, or as `check_sent`. A calibrated camera without a source is left out: the answer's notices tell.
+    Whether they are enough depends on the model: `check_views`.
     """
     images = {name: source for name, source in sources.items() if isinstance(source, Sequence)}
     field = "frame_sets" if images else "video"
@@ -77,15 +78,22 @@ def match_sources(rig: Rig, sources: Mapping[str, Source], settings: Settings) -
         raise InvalidInput("a request holds videos or images, not both", field=field)
     check_sent(rig, sources, field, settings)
     given = [n for n in rig.names if n in sources and (n not in images or any(i is not None for i in images[n]))]
-    if len(given) < 2:
-        raise InvalidInput(
-            f"at least two cameras are needed to see in three dimensions; {len(given)} of {len(rig)} was sent",
-            field=field,
-            camera=next((name for name in rig.names if name not in given), None),
-        )
+    if images and not given:
+        raise no_image(rig)
     if len(set(map(len, images.values()))) > 1:
         raise InvalidInput("all cameras need equally many images, None for a missing one", field=field)
     return {name: sources[name] for name in given}
+
+
+def check_views(rig: Rig, sources: Mapping[str, Source], least: int) -> None:
+    """Raise `InvalidInput` if fewer than `least` cameras of `rig` have a source; names the first that has none."""
+    if len(sources) < least:
+        needed = "two cameras are needed to see in three dimensions" if least > 1 else "one camera is needed"
+        raise InvalidInput(
+            f"at least {needed}; {len(sources)} of {len(rig)} was sent",
+            field="frame_sets" if any(isinstance(source, Sequence) for source in sources.values()) else "video",
+            camera=next((name for name in rig.names if name not in sources), None),
+        )
 
 
 def match_timestamps(timestamps: Sequence[float | None], frame_sets: int) -> tuple[float, ...] | None:

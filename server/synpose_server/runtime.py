@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from synpose.errors import BundleError
-from synpose.skeleton import Skeleton
+from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
 
 __all__ = ["Graph", "Model"]
@@ -48,7 +48,11 @@ class Graph:
 
 
 class Model:
-    """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest."""
+    """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest.
+
+    `skeleton` names the J joints that are answered, `keypoint_skeleton` the K keypoints that an image gives: all of
+    them, or COCO's alone, which every skeleton that is served begins with.
+    """
 
     max_batch = 32  # images in one run of the spatial graph: bounds memory, costs no speed
 
@@ -61,32 +65,51 @@ class Model:
         self._spatial = Graph(bundle.graphs["spatial"], provider, threads)
         self._relation = Graph(bundle.graphs["relation"], provider, 1)
         self._detector = Graph(bundle.graphs["detector"], provider, threads)
+        self._reads_tokens = "tokens" in self._relation.inputs
+        self.skeleton = self.keypoint_skeleton = bundle.skeleton
         try:
             self._run_once()
         except Exception as error:  # numpy and ORT raise many kinds for inputs that do not fit
             raise BundleError(f"bundle {bundle.name!r}: its graphs do not fit it ({error})", field="model") from error
 
-    @property
-    def skeleton(self) -> Skeleton:
-        return self.bundle.skeleton
-
     def _run_once(self) -> None:
         """Run every graph on nothing; raises whatever comes of names, types or shapes that are not the contract's."""
-        side, K = self.bundle.crop_size, len(self.skeleton)
-        keypoints = self.keypoints(np.zeros((1, side, side, 3), np.uint8))
-        rays, scores = np.zeros((1, 1, 2, K, 3)), np.zeros((1, 1, 2, K))
-        joints, _, _ = self.relate(np.zeros((1, 1, 2, 3)), rays, scores, np.ones((1, 1, 2), np.bool_))
-        if (keypoints.shape, joints.shape) != ((1, K, 3), (1, 1, K, 3)):
-            raise ValueError(f"{keypoints.shape} keypoints and {joints.shape} joints for {self.skeleton.name}")
+        side, J, V = self.bundle.crop_size, len(self.skeleton), self.bundle.min_views
+        keypoints, tokens = self.read(np.zeros((1, side, side, 3), np.uint8))
+        self.keypoint_skeleton = self._named(keypoints.shape)
+        K, D = keypoints.shape[1], tokens.shape[1]
+        if self._reads_tokens and not D:
+            raise ValueError("the relation graph reads tokens, the spatial graph gives none")
+        for T in {1, self.bundle.window}:
+            lead = (1, T, V)
+            rays, scores, given = np.zeros((*lead, K, 3)), np.zeros((*lead, K)), np.zeros((*lead, D))
+            joints, sigma, _ = self.relate(np.zeros((*lead, 3)), rays, scores, np.ones(lead, np.bool_), given)
+            if (joints.shape, sigma.shape) != ((1, T, J, 3), (1, T, J)):
+                raise ValueError(f"{joints.shape} joints of {T} frame sets for {self.skeleton.name}")
         self.detect(np.zeros((32, 32, 3), np.uint8))
 
-    def keypoints(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`: x, y in crop pixels and score."""
+    def _named(self, shape: tuple[int, ...]) -> Skeleton:
+        """The skeleton of one image's keypoints, of `shape` `(1, K, 3)`."""
+        if self.skeleton.joints[: len(COCO17)] != COCO17.joints:  # the detector's, which people are found by
+            raise ValueError(f"{self.skeleton.name} does not begin with the joints of {COCO17.name}")
+        for skeleton in (self.skeleton, COCO17):
+            if shape == (1, len(skeleton), 3):
+                return skeleton
+        raise ValueError(f"{shape} keypoints for {self.skeleton.name}")
+
+    def read(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`, x, y in crop pixels and score, and tokens `(N, D)`.
+
+        D is 0 for a graph that gives no tokens.
+        """
         parts = [
-            self._spatial.run(images=crops[start : start + self.max_batch])["keypoints"]
+            self._spatial.run(images=crops[start : start + self.max_batch])
             for start in range(0, len(crops), self.max_batch)
         ]
-        return np.concatenate(parts).astype(np.float64)
+        keypoints = np.concatenate([part["keypoints"] for part in parts]).astype(np.float64)
+        if "tokens" not in parts[0]:
+            return keypoints, np.zeros((len(crops), 0))
+        return keypoints, np.concatenate([part["tokens"] for part in parts]).astype(np.float64)
 
     def relate(
         self,
@@ -94,17 +117,21 @@ class Model:
         directions: NDArray[np.float64],
         scores: NDArray[np.float64],
         view_mask: NDArray[np.bool_],
+        tokens: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Rays `(B, T, V, K, 3)` in the world frame to joints `(B, T, J, 3)`, sigma `(B, T, J)`, view weights.
 
-        Works around the middle of the rig, so that a world origin far away costs no precision.
+        `tokens` `(B, T, V, D)` are what `read` gave; a graph that reads none does not get them. Works around the middle
+        of the rig, so that a world origin far away costs no precision.
         """
         middle = origins.mean((0, 1, 2))
+        given = {"tokens": tokens.astype(np.float32)} if self._reads_tokens and tokens is not None else {}
         out = self._relation.run(
             origins=(origins - middle).astype(np.float32),
             directions=directions.astype(np.float32),
             scores=scores.astype(np.float32),
             view_mask=view_mask,
+            **given,
         )
         joints = out["joints"].astype(np.float64) + middle
         return joints, out["sigma"].astype(np.float64), out["view_weights"].astype(np.float64)

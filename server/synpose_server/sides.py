@@ -30,7 +30,10 @@ _GAIN = 0.05  # by at least this
 
 
 class Sides:
-    """Undoes exchanges of left and right for one person; remembers for how long most views have been overruled."""
+    """Undoes exchanges of left and right for one person; remembers for how long most views have been overruled.
+
+    `skeleton` is that of the keypoints.
+    """
 
     def __init__(self, skeleton: Skeleton) -> None:
         self._mirror = np.arange(len(skeleton))
@@ -71,10 +74,12 @@ class Sides:
 
     def _discord(self, origins: Array, directions: Array, scores: Array) -> Array:
         """How badly the views' rays of each part meet, `(P,)`: 0 exactly, 1 not at all."""
+        seen = scores.any(-1)
+        if seen.sum() < 2:
+            return np.zeros(len(self._parts))  # one view agrees with itself
         joints = intersect_rays(origins, np.moveaxis(directions, 0, 1), scores.T)
         wrong = self._wrongness(origins, directions, scores, np.nan_to_num(joints))  # (P, V)
-        seen = scores.any(-1)
-        discord: Array = wrong[:, seen].mean(-1) if seen.any() else np.zeros(len(wrong))
+        discord: Array = wrong[:, seen].mean(-1)
         return discord
 
     def _wrongness(self, origins: Array, directions: Array, scores: Array, joints: Array) -> Array:

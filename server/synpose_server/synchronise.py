@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from synpose.errors import VideoError
 from synpose.pose import Notice
+from synpose_model.image import Image
 from synpose_server.decode import Reader, open_source
-from synpose_server.image import Image
 from synpose_server.sources import Source
 
 __all__ = ["FrameSet", "FrameSets"]

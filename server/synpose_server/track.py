@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from synpose.errors import CalibrationError
 from synpose.rig import Rig
+from synpose.skeleton import COCO17, Skeleton
+from synpose_model.crop import Crop, letterbox
+from synpose_model.image import Image
 from synpose_model.rays import ray_distances
-from synpose_server.associate import Detection, associate
-from synpose_server.crop import Crop, letterbox
-from synpose_server.image import Image
+from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.runtime import Model
 from synpose_server.sides import Sides
 
@@ -25,12 +26,16 @@ __all__ = ["TrackedPerson", "Tracker"]
 
 Array = NDArray[np.float64]
 
+_FOUND = len(COCO17)  # joints that the detector finds and crops surround: the first of every skeleton
+_SHOULDERS, _HIPS = (
+    [COCO17.joints.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip")
+)
 _DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
 _MARGIN = 1.3  # width of a crop over the extent of the person's joints
 _ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
 _IN_VIEW = 0.3  # least share of a crop that must lie inside the image
-_SEEN = 0.2  # mean score of the best half of the keypoints from which a view counts as showing the person
+_FOUND_SCORE = 0.2  # of the detector, from which there is someone
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
 _FORGET = 90  # frame sets after which someone who comes back is someone new
 _NEAR, _SPEED = 0.6, 0.05  # metres, and metres a frame set, within which a lost person is looked for
@@ -38,12 +43,13 @@ _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
 _PATIENCE = 10  # impossible people in a row before the calibration is blamed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TrackedPerson:
-    """One person of one frame set.
+    """One person of one frame set; the first three are refined while frame sets within the model's look-ahead follow.
 
-    `joints` `(J, 3)` world, metres, `sigma` `(J,)`, `view_weights` `(V, K)`, `keypoints` `(V, K, 3)` in image pixels,
-    `directions` `(V, K, 3)` their unit rays in the world frame, `seen` `(V,)` the views that were used.
+    `joints` `(J, 3)` world, metres, `sigma` `(J,)`, `view_weights` `(V, J)`, `keypoints` `(V, K, 3)` in image pixels,
+    `directions` `(V, K, 3)` their unit rays in the world frame, `tokens` `(V, D)`, `seen` `(V,)` the views that were
+    used; `as_read` `(V, K, 3)` the keypoints as the network said them, before left and right were restored.
     """
 
     id: int
@@ -52,7 +58,9 @@ class TrackedPerson:
     view_weights: Array
     keypoints: Array
     directions: Array
+    tokens: Array
     seen: NDArray[np.bool_]
+    as_read: Array
 
     @property
     def score(self) -> float:
@@ -72,7 +80,7 @@ class _Track:
     velocity: Array
     sides: Sides
     unseen: int = 0  # frame sets since the person was lost
-    history: list[tuple[Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
+    history: list[TrackedPerson] = field(default_factory=list)  # of the frame sets just before, the newest last
 
     @property
     def predicted(self) -> Array:
@@ -104,9 +112,13 @@ class Tracker:
         self._lost: list[_Track] = []
         self._impossible: dict[int, float] = {}  # height of a person of impossible size, by search
         self._plausible = False
+        self._completing = _completing(model.skeleton)
 
     def step(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
-        """The people of the next frame set; raises `CalibrationError` when their size shows a wrong unit."""
+        """The people of the next frame set; raises `CalibrationError` when their size shows a wrong unit.
+
+        The people of the frame sets before, within the model's look-ahead, are refined where they are.
+        """
         self._since_search += 1
         if len(self._tracks) < self.max_people and (not self._tracks or self._since_search >= _SEARCH_EVERY):
             self._search(images)
@@ -127,11 +139,13 @@ class Tracker:
         self._searches += 1
         detections = [d for view, image in enumerate(images) if image is not None for d in self._detect(view, image)]
         detections = [d for d in detections if not any(self._follows(track, d) for track in self._tracks)]
-        for candidate in associate(self.rig, detections):
+        alone = len(self.rig) == 1  # with more cameras one view is not enough to believe in someone new
+        for candidate in (place if alone else associate)(self.rig, detections):
             if len(self._tracks) == self.max_people:
                 return
             joints = _filled(candidate.joints)
-            height = _height(joints, self.model.skeleton.joints)
+            height = stature(joints)
+            joints = self._completing @ joints
             if _HEIGHTS[0] <= height <= _HEIGHTS[1]:
                 self._plausible = True
                 self._tracks.append(self._returned(joints) or self._new(joints))
@@ -143,7 +157,7 @@ class Tracker:
     def _new(self, joints: Array) -> _Track:
         """A track for someone who was never seen before."""
         self._next_id += 1
-        return _Track(self._next_id - 1, joints, np.zeros_like(joints), Sides(self.model.skeleton))
+        return _Track(self._next_id - 1, joints, np.zeros_like(joints), Sides(self.model.keypoint_skeleton))
 
     def _returned(self, joints: Array) -> _Track | None:
         """The lost track that `joints` take up again, if one was near enough: it goes on under its id."""
@@ -162,14 +176,14 @@ class Tracker:
         for keypoints, box in zip(people, boxes, strict=True):
             keypoints = keypoints.copy()
             keypoints[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
-            if box[4] > _SEEN:
+            if box[4] > _FOUND_SCORE:
                 rays = self.rig.cameras[view].rays(keypoints[:, :2])
                 found.append(Detection(view, keypoints, rays, float(box[4])))
         return found
 
     def _follows(self, track: _Track, detection: Detection) -> bool:
         """Whether a detection is the person of `track`, by the overlap with the predicted pose."""
-        expected = self.rig.cameras[detection.view].project(track.predicted)
+        expected = self.rig.cameras[detection.view].project(track.predicted[:_FOUND])
         if not np.isfinite(expected).all():
             return False
         off = np.linalg.norm(expected - detection.keypoints[:, :2], axis=-1)
@@ -201,77 +215,87 @@ class Tracker:
                     places.append((row, view))
         if not crops:
             return []
-        K, V = len(self.model.skeleton), len(self.rig)
-        keypoints = np.zeros((len(self._tracks), V, K, 3))
-        directions = np.zeros((len(self._tracks), V, K, 3))
-        read = self.model.keypoints(np.stack([pixels for _, pixels in crops]))
-        for (row, view), (crop, _), found in zip(places, crops, read, strict=True):
+        read, given = self.model.read(np.stack([pixels for _, pixels in crops]))
+        N, V, K = len(self._tracks), len(self.rig), read.shape[1]
+        keypoints, directions = np.zeros((N, V, K, 3)), np.zeros((N, V, K, 3))
+        tokens = np.zeros((N, V, given.shape[1]))
+        for (row, view), (crop, _), found, token in zip(places, crops, read, given, strict=True):
             keypoints[row, view] = crop.to_image(found)
+            tokens[row, view] = token
             directions[row, view] = self.rig.cameras[view].rays(keypoints[row, view, :, :2])
         beyond = ~np.isfinite(directions).all(-1)  # where the lens model has no inverse there is no ray
         keypoints[beyond, 2] = 0.0
         directions[beyond] = 0.0
+        people = []
         for row, track in enumerate(self._tracks):
-            keypoints[row], directions[row] = track.sides.restore(
-                self._origins, directions[row], keypoints[row], track.predicted
-            )
-        return self._lift(keypoints, directions)
+            expected = track.predicted[:K]
+            restored, rays = track.sides.restore(self._origins, directions[row], keypoints[row], expected)
+            person = self._lift(track, restored, rays, tokens[row], keypoints[row])
+            if person is not None:
+                people.append(person)
+        return people
 
     def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
         if image is None:
             return None
-        points = self.rig.cameras[view].project(track.predicted)
+        points = self.rig.cameras[view].project(track.predicted[:_FOUND])
         if not np.isfinite(points).all():
             return None
-        crop = Crop.around(points, self.model.bundle.crop_size, _MARGIN, self._up(points))
+        crop = Crop.around(points, self.model.bundle.crop_size, _MARGIN, _up(points))
         return crop if crop.overlap(image.size) >= _IN_VIEW else None
 
-    def _up(self, points: Array) -> Array:
-        """From the hips to the shoulders, in the image."""
-        names = self.model.skeleton.joints
-        middle = [
-            points[[names.index(f"left_{part}"), names.index(f"right_{part}")]].mean(0) for part in ("shoulder", "hip")
-        ]
-        up: Array = middle[0] - middle[1]
-        return up
-
-    def _lift(self, keypoints: Array, directions: Array) -> list[TrackedPerson]:
-        """Relate the rays of each person's last frame sets; answers the newest."""
+    def _lift(
+        self, track: _Track, keypoints: Array, directions: Array, tokens: Array, as_read: Array
+    ) -> TrackedPerson | None:
+        """The person of `track` in the newest frame set, or None who cannot be seen; refines those just before."""
         best_half = np.sort(keypoints[..., 2], -1)[..., keypoints.shape[-2] // 2 :]
-        seen = best_half.mean(-1) >= _SEEN  # (N, V)
-        people = []
-        for row, track in enumerate(self._tracks):
-            person = self._relate(track, keypoints[row], directions[row], seen[row])
-            while person is not None and person.seen.sum() > 2 and (astray := self._astray(person)) is not None:
-                agreeing = person.seen.copy()
-                agreeing[astray] = False
-                person = self._relate(track, keypoints[row], directions[row], agreeing)
-            if person is not None and self._holds(track, person):
-                track.history.append((directions[row], keypoints[row, :, :, 2], person.seen))
-                del track.history[: -self.model.bundle.window]  # no more than a window is ever read
-                track.follow(person.joints)
-                people.append(person)
-        return people
+        seen = best_half.mean(-1) >= self.model.bundle.least_score  # (V,)
+        window = track.history[max(0, len(track.history) + 1 - self.model.bundle.window) :]
+        while True:
+            if seen.sum() < self.model.bundle.min_views:
+                return None
+            joints, sigma, weights = self._relate(window, keypoints, directions, tokens, seen)
+            person = TrackedPerson(
+                track.id, joints[-1], sigma[-1], weights[-1], keypoints, directions, tokens, seen, as_read
+            )
+            if seen.sum() <= 2 or (astray := self._astray(person)) is None:
+                break
+            seen = seen.copy()
+            seen[astray] = False
+        if not self._holds(track, person):
+            return None
+        for t in range(max(0, len(window) - self.model.bundle.look_ahead), len(window)):
+            window[t].joints, window[t].sigma, window[t].view_weights = joints[t], sigma[t], weights[t]
+        track.history = [*window, person]
+        track.follow(person.joints)
+        return person
 
     def _relate(
-        self, track: _Track, keypoints: Array, directions: Array, seen: NDArray[np.bool_]
-    ) -> TrackedPerson | None:
-        """The person from the rays of the views `seen`, with the frame sets before; None from fewer than two views."""
-        if seen.sum() < 2:
-            return None
-        window = [*track.history, (directions, keypoints[..., 2], seen)][-self.model.bundle.window :]
-        rays, scores, mask = (np.stack(part)[None] for part in zip(*window, strict=True))
+        self,
+        window: Sequence[TrackedPerson],
+        keypoints: Array,
+        directions: Array,
+        tokens: Array,
+        seen: NDArray[np.bool_],
+    ) -> tuple[Array, Array, Array]:
+        """Joints `(T, J, 3)`, sigma and view weights of `window` and then the newest frame set, of its views `seen`."""
+        given = [(p.directions, p.keypoints[..., 2], p.seen, p.tokens) for p in window]
+        given.append((directions, keypoints[..., 2], seen, tokens))
+        rays, scores, mask, tokens = (np.stack(part)[None] for part in zip(*given, strict=True))
         origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
-        joints, sigma, weights = (out[0, -1] for out in self.model.relate(origins, rays, scores, mask))
-        return TrackedPerson(track.id, joints, sigma, weights, keypoints, directions, seen)
+        joints, sigma, weights = self.model.relate(origins, rays, scores, mask, tokens)
+        return joints[0], sigma[0], weights[0]
 
     def _astray(self, person: TrackedPerson) -> int | None:
         """The view that shows someone or something else, if any: its median sure ray passes far from its joint.
 
         The farthest one only: it may be what keeps the joints away from the others.
         """
-        distances = ray_distances(self._origins, np.moveaxis(person.directions, 0, 1), person.joints)  # (K, V)
-        sure = (person.keypoints[..., 2].T > _SEEN) & np.isfinite(distances) & person.seen
+        distances = ray_distances(
+            self._origins, np.moveaxis(person.directions, 0, 1), person.joints[: person.directions.shape[1]]
+        )  # (K, V)
+        sure = person.keypoints[..., 2].T - self.model.bundle.least_score > 0
+        sure &= np.isfinite(distances) & person.seen
         medians = np.array(
             [np.median(own[use]) if use.any() else 0.0 for own, use in zip(distances.T, sure.T, strict=True)]
         )
@@ -282,7 +306,12 @@ class Tracker:
         """Whether the lifted pose is still the person who was followed."""
         if np.isfinite(person.joints).all(-1).mean() < 0.5:
             return False
-        moved = np.linalg.norm(person.joints - track.predicted, axis=-1)
+        expected = track.predicted
+        if person.seen.sum() == 1:  # how far away one camera sees someone is a guess: only across the view is told
+            (origin,) = self._origins[person.seen]
+            near, far = (np.linalg.norm(np.nanmean(joints, axis=0) - origin) for joints in (person.joints, expected))
+            expected = origin + (expected - origin) * near / far
+        moved = np.linalg.norm(person.joints - expected, axis=-1)
         return bool(np.nanmedian(moved) < 0.5)
 
 
@@ -291,15 +320,21 @@ def _filled(joints: Array) -> Array:
     return np.where(np.isfinite(joints), joints, np.nanmean(joints, axis=0))
 
 
-def _height(joints: Array, names: Sequence[str]) -> float:
-    """About how tall the person of `joints` is in metres: a torso is 0.29, a thigh and a shank 0.245 of the stature."""
-    at = dict(zip(names, joints, strict=True))
-    torso = np.linalg.norm(
-        at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
-    ) / 2  # fmt: skip
-    legs = [
-        np.linalg.norm(at[f"{side}_{a}"] - at[f"{side}_{b}"])
-        for side in ("left", "right")
-        for a, b in (("hip", "knee"), ("knee", "ankle"))
-    ]
-    return float(np.median([torso / 0.29, *(leg / 0.245 for leg in legs)]))
+def _completing(skeleton: Skeleton) -> Array:
+    """Weights `(J, 17)` that place the joints of `skeleton` by COCO's.
+
+    One that cannot be read from them starts where its parent is.
+    """
+    weights = skeleton.reads_from(COCO17)
+    rows = []
+    for joint in range(len(skeleton)):
+        while not weights[joint].any() and skeleton.parents[joint] >= 0:
+            joint = skeleton.parents[joint]
+        rows.append(weights[joint])
+    return np.stack(rows)
+
+
+def _up(points: Array) -> Array:
+    """From the hips to the shoulders, in the image."""
+    up: Array = points[_SHOULDERS].mean(0) - points[_HIPS].mean(0)
+    return up

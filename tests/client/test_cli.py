@@ -280,7 +280,7 @@ def test_serve_with_an_unusable_setting(capsys: pytest.CaptureFixture[str], monk
     assert capsys.readouterr().err.startswith("error: max_clips: ")
 
 
-@pytest.mark.parametrize("command", ["serve", "estimate", "models"])
+@pytest.mark.parametrize("command", ["serve", "estimate", "models", "train"])
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The help of every command shows a whole line to try."""
     with pytest.raises(SystemExit) as caught:

@@ -1,4 +1,4 @@
-"""Measuring a real clip, and the demo from its command to its files, on the example cut short."""
+"""Measuring a real clip, with and without a truth, and the demo from command to files, on the example cut short."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+from tests.e2e.clip import CALIBRATION as SMALL
 from tests.e2e.clip import CAMERAS, FRAMES, video
 
 from synpose.calibration import read_calibration
 from synpose.cli import main
 from synpose.formats import json as json_format
 from synpose.options import Options
+from synpose.skeleton import BODY27
 from synpose_server.engine import Engine
 from synpose_server.evaluate_clip import ClipReport, evaluate_clip
 from synpose_server.settings import Settings
@@ -87,6 +89,61 @@ def test_the_table_says_it_for_people(clip: Path, report: ClipReport, capsys: py
     assert all(camera in out for camera in CAMERAS)
     assert "note: camera 'cam01': the images are 408×720" in err
     assert "note" not in out
+
+
+@pytest.fixture(scope="module")
+def rendered(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clip as if it were rendered, with the answer of the model `fast` for its truth."""
+    folder = tmp_path_factory.mktemp("rendered") / "clip_000"
+    folder.mkdir()
+    (folder / "calibration.json").write_bytes(SMALL)
+    sources = {camera: folder / f"{camera}.mp4" for camera in CAMERAS}
+    for camera, path in sources.items():
+        shutil.copy(clip / f"{camera}.mp4", path)
+    rig = read_calibration(folder / "calibration.json")
+    with Engine(Settings(), only="fast").estimate(rig, sources, Options(model="fast", skeleton="body27")) as estimation:
+        joints = np.stack([frame.people[0].joints for frame in estimation])
+    np.savez(
+        folder / "truth.npz",
+        joints=joints,
+        visibility=np.full((len(CAMERAS), FRAMES, 27), 2),
+        names=np.array(BODY27.joints),
+        cameras=np.array(CAMERAS),
+        fps=60.0,
+        motion="balancing",
+        child=False,
+    )
+    return folder.parent
+
+
+def test_rendered_clips_are_measured_against_their_truth(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model whose answer is the truth has no error, a baseline has one; table and JSON say the same."""
+    output = tmp_path / "out.json"
+    command = ["evaluate", "rendered", str(rendered), "--model", "fast", "--baselines", "plain", "robust"]
+    assert main([*command, "--json", str(output)]) == 0
+    told = json.loads(output.read_text(), parse_constant=pytest.fail)
+    groups = {method: measures["limb_joints"] for method, measures in told["methods"].items()}
+    assert list(groups) == ["fast", "plain (fast)", "robust (fast)"]
+    fast, plain = groups["fast"]["all"], groups["plain (fast)"]["all"]
+    assert fast["mpjpe"] == pytest.approx(0, abs=1e-6)
+    assert (fast["within_one_sigma"], fast["missing"]) == (1, 0)
+    assert groups["robust (fast)"]["all"]["mpjpe"] == pytest.approx(0, abs=1e-3)  # no view exchanges left and right
+    assert 1 < plain["mpjpe"] < 200
+    assert groups["fast"]["seen by 0"]["mpjpe"] is None
+    assert told["keypoints"]["fast"]["visible"]["pck"] > 0.9
+    out, err = capsys.readouterr()
+    assert f"{plain['mpjpe']:.1f}" in out
+    assert "clip_000 (4)" in out
+    assert err == ""
+
+
+def test_a_folder_without_rendered_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line and exit status 2, and no file of results."""
+    assert main(["evaluate", "rendered", str(tmp_path), "--json", str(tmp_path / "out.json")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demo_leaves_its_files(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,27 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from synpose.rig import Camera
 from synpose.skeleton import COCO17
-from synpose_model.measures import jitter, limb_spread, missing_share, mpjpe, reprojection_error
+from synpose_model.measures import (
+    auc,
+    jitter,
+    limb_spread,
+    missing_share,
+    mpjpe,
+    mse_2d,
+    p_mpjpe,
+    pck,
+    pck_2d,
+    procrustes,
+    reprojection_error,
+    root_relative,
+)
 
 Array = NDArray[np.float64]
 
@@ -40,6 +56,125 @@ def test_mpjpe_needs_truth() -> None:
     truth = np.array(((0.0, 0, 0), (0, np.nan, 0)))
     assert mpjpe(np.array(((0.1, 0, 0), (np.nan, 0, 0))), truth, missing=9.0) == pytest.approx(100)
     assert math.isnan(mpjpe(np.zeros((1, 3)), np.full((1, 3), np.nan), missing=9.0))
+
+
+def test_root_relative_forgets_where_the_person_stands() -> None:
+    """Protocol #1: a pose that is only moved has no error; a pose whose root is unknown is unknown."""
+    poses = still(2)
+    moved = poses + np.array(((1.0, 2, 3), (-4, 0, 9)))[:, None]
+    assert mpjpe(root_relative(moved, 11), root_relative(poses, 11)) == pytest.approx(0, abs=1e-9)
+    assert root_relative(moved, 11)[:, 11] == pytest.approx(0)
+    moved[1, 11] = np.nan
+    assert np.isnan(root_relative(moved, 11)[1]).all()
+    assert mpjpe(root_relative(moved, 11), root_relative(poses, 11), missing=0.5) == pytest.approx(250)
+
+
+def similarities() -> st.SearchStrategy[tuple[float, Array, Array]]:
+    """Scale, rotation `(3, 3)` and translation `(3,)`."""
+    return st.builds(
+        lambda scale, seed: (
+            scale,
+            Rotation.random(rng=np.random.default_rng(seed)).as_matrix(),
+            np.random.default_rng(seed).uniform(-5, 5, 3),
+        ),
+        st.floats(0.1, 10),
+        st.integers(0, 2**32 - 1),
+    )
+
+
+@given(similarities(), st.integers(0, 2**32 - 1), st.integers(0, 13))
+def test_p_mpjpe_is_blind_to_similarities_of_the_answer(
+    similarity: tuple[float, Array, Array], seed: int, unknown: int
+) -> None:
+    """Moving, turning and scaling the answer changes nothing, also where joints are unknown on either side."""
+    scale, R, t = similarity
+    random = np.random.default_rng(seed)
+    truth = random.uniform(-1, 1, (3, 17, 3))
+    joints = truth + random.normal(0, 0.05, truth.shape)
+    joints[1, :unknown] = np.nan
+    truth[2, 17 - unknown :, 1] = np.nan
+    assert p_mpjpe(scale * joints @ R.T + t, truth) == pytest.approx(p_mpjpe(joints, truth), rel=1e-6)
+    assert p_mpjpe(scale * truth @ R.T + t, truth) == pytest.approx(0, abs=1e-6)
+
+
+@given(similarities(), st.integers(0, 2**32 - 1))
+def test_procrustes_is_the_nearest_similarity(similarity: tuple[float, Array, Array], seed: int) -> None:
+    """No other similarity of the answer, near or far, has a smaller squared error."""
+    scale, R, t = similarity
+    random = np.random.default_rng(seed)
+    truth, joints = random.uniform(-1, 1, (2, 17, 3))
+    best = procrustes(joints, truth)
+    turn = Rotation.from_rotvec(random.normal(0, 0.05, 3)).as_matrix()
+    middle = best.mean(0)
+    resized = [middle + (best - middle) * size for size in (0.97, 1.03)]
+    for other in (scale * joints @ R.T + t, best @ turn.T, *resized, best + random.normal(0, 0.02, 3)):
+        assert ((best - truth) ** 2).sum() <= ((other - truth) ** 2).sum() + 1e-9
+
+
+def test_p_mpjpe_does_not_mirror() -> None:
+    """A mirrored body is not the same body: of the ends of three axes of 1, 2 and 3 m some error is left."""
+    truth = np.array([(0, 0, 0), (1, 0, 0), (0, 2, 0), (0, 0, 3.0)])[None]
+    assert p_mpjpe(truth * (-1, 1, 1), truth) > 100
+    assert p_mpjpe(truth[..., [1, 2, 0]], truth[..., [1, 2, 0]] + 5) == pytest.approx(0, abs=1e-9)
+
+
+def test_p_mpjpe_scales() -> None:
+    """Ends of a cross at ±1 m against ±1 m and ±3 m: the best is twice as large, so that all four are 1 m off."""
+    cross = np.array([(1.0, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)])
+    assert procrustes(cross, cross * (1, 3, 1)) == pytest.approx(cross * 2)
+    assert p_mpjpe(cross, cross * (1, 3, 1)) == pytest.approx(1000)
+
+
+def test_p_mpjpe_needs_three_joints() -> None:
+    """A pose of which two joints are known, or all in one point, cannot be aligned and counts as missing."""
+    truth = still(3)
+    joints = truth.copy()
+    joints[0, 2:] = np.nan
+    joints[1] = 1.0
+    assert np.isnan(procrustes(joints, truth)[:2]).all()
+    assert p_mpjpe(joints, truth) == pytest.approx(0, abs=1e-9)
+    assert p_mpjpe(joints, truth, missing=0.3) == pytest.approx(200)
+    assert math.isnan(p_mpjpe(joints[:2], truth[:2]))
+
+
+def test_pck_counts_joints_within_the_threshold() -> None:
+    """Of 100, 149, 150 mm and an unknown joint two are right; one without truth does not count."""
+    truth = np.zeros((5, 3))
+    truth[4] = np.nan
+    joints = np.array([(0.1, 0, 0), (0, 0.149, 0), (0, 0, 0.150), (np.nan, 0, 0), (0, 0, 0)])
+    assert pck(joints, truth) == pytest.approx(2 / 4)
+    assert pck(joints, truth, threshold=0.12) == pytest.approx(1 / 4)
+    assert math.isnan(pck(joints[4:], truth[4:]))
+
+
+def test_auc_is_the_mean_over_31_thresholds() -> None:
+    """The truth itself is right at all thresholds but 0; 102 mm at the ten from 105 on; an unknown joint at none."""
+    truth = np.zeros((1, 3))
+    assert auc(truth, truth) == pytest.approx(30 / 31)
+    assert auc(truth + (0, 0.102, 0), truth) == pytest.approx(10 / 31)
+    assert auc(truth * np.nan, truth) == 0
+    assert auc(truth + (0, 0.102, 0), truth, limit=0.300) == pytest.approx(20 / 31)
+    assert math.isnan(auc(truth, truth * np.nan))
+
+
+def test_pck_2d_is_relative_to_a_length_of_each_pose() -> None:
+    """5 px are within half of 10 and not of 9 px; poses without reference do not count, unknown points are wrong."""
+    truth = np.zeros((3, 2, 2))
+    keypoints = truth + (3, 4)
+    assert pck_2d(keypoints, truth, np.array((10.0, 9, np.nan))) == pytest.approx(1 / 2)
+    assert pck_2d(keypoints, truth, 10, fraction=0.49) == 0
+    keypoints[0, 0] = np.nan
+    truth[1, 1] = np.nan
+    assert pck_2d(keypoints, truth, 10) == pytest.approx(4 / 5)
+    assert math.isnan(pck_2d(keypoints, truth * np.nan, 10))
+
+
+def test_mse_2d_is_the_mean_square_of_a_coordinate() -> None:
+    """Errors of 3 and 4 px have a mean square of 12.5; what is unknown on either side is left out."""
+    keypoints = np.array([(3.0, 4), (np.nan, 0), (9, 9)])
+    truth = np.array([(0.0, 0), (0, 0), (0, np.nan)])
+    assert mse_2d(keypoints, truth) == pytest.approx(12.5)
+    assert math.isnan(mse_2d(keypoints[1:], truth[1:]))
 
 
 def test_a_rigid_body_has_no_spread() -> None:

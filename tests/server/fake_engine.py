@@ -15,6 +15,7 @@ from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedMod
 from synpose.rig import Rig
 from synpose.skeleton import get_skeleton
 from synpose_server.engine import Engine, Estimation
+from synpose_server.requests import check_views
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 
@@ -66,6 +67,7 @@ class FakeEngine(Engine):
     ) -> Estimation:
         if options.model not in ("default", "fake"):
             raise NotFound(f"no model {options.model!r}; there are fake", field="options.model")
+        check_views(rig, sources, 2)
         contents = {camera: _read(source) for camera, source in sources.items()}
         for camera, content in contents.items():
             if content == b"broken":

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from synpose.rig import Camera, Rig
 from synpose.skeleton import COCO17, Skeleton
+from synpose_model.image import Image
 from synpose_model.rays import intersect_rays
-from synpose_server.image import Image
 
 Array = NDArray[np.float64]
 
@@ -56,6 +56,13 @@ def painted(view: int) -> Image:
     return Image((np.stack((1 + 250 * x / SIZE[0], 1 + 250 * y / SIZE[1], blue), -1).round().astype(np.uint8),))
 
 
+def bundle(**fields: object) -> SimpleNamespace:
+    """What is read of a bundle without learning, some `fields` changed or added."""
+    return SimpleNamespace(
+        **{"crop_size": 128, "window": 1, "look_ahead": 0, "min_views": 2, "least_score": 0.2, **fields}
+    )
+
+
 @dataclass
 class PaintedModel:
     """Stands for `synpose_server.runtime.Model`; `people` `(N, 17, 3)` is the truth of the moment, in true metres.
@@ -69,9 +76,10 @@ class PaintedModel:
     crops: list[tuple[int, ...]] = field(default_factory=list)
     searches: int = 0
     skeleton: Skeleton = COCO17
-    bundle: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(crop_size=128, window=1, name="painted"))
+    keypoint_skeleton: Skeleton = COCO17
+    bundle: SimpleNamespace = field(default_factory=lambda: bundle(name="painted"))
 
-    def keypoints(self, crops: NDArray[np.uint8]) -> Array:
+    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
         answers = []
         views = []
         for crop in crops:
@@ -91,7 +99,7 @@ class PaintedModel:
             )
             answers.append(self._with_scores(view, best))
         self.crops.append(tuple(views))
-        return np.stack(answers)
+        return np.stack(answers), np.zeros((len(answers), 0))
 
     def detect(self, image: NDArray[np.uint8]) -> tuple[Array, Array]:
         self.searches += 1
@@ -106,7 +114,12 @@ class PaintedModel:
         return np.array(people).reshape(-1, 17, 3), np.array(boxes).reshape(-1, 5)
 
     def relate(
-        self, origins: Array, directions: Array, scores: Array, view_mask: NDArray[np.bool_]
+        self,
+        origins: Array,
+        directions: Array,
+        scores: Array,
+        view_mask: NDArray[np.bool_],
+        tokens: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         weights = scores * view_mask[..., None]
         joints = intersect_rays(origins[..., None, :, :], np.moveaxis(directions, -3, -2), np.moveaxis(weights, -2, -1))

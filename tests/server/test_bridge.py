@@ -20,7 +20,8 @@ from synpose_server.engine import Estimation
 from synpose_server.sources import Source
 
 K = [[1000, 0, 640], [0, 1000, 360], [0, 0, 1]]
-RIG = Rig((Camera("cam01", (1280, 720), K, np.eye(3), [0, 0, 4]),))
+RIG = Rig(tuple(Camera(name, (1280, 720), K, np.eye(3), [0, 0, 4]) for name in ("cam01", "cam02")))
+IMAGES: dict[str, list[bytes | None]] = {name: [b"1"] for name in RIG.names}
 
 
 class BusyEngine(FakeEngine):
@@ -44,7 +45,7 @@ class BusyEngine(FakeEngine):
 
 
 async def estimate(bridge: Bridge) -> int:
-    async with bridge.estimate(RIG, {}, Options()) as running:
+    async with bridge.estimate(RIG, IMAGES, Options()) as running:
         return len([frame async for frame in running])
 
 

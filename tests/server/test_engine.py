@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from types import SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.server.painted import STANDING, PaintedModel, circle_rig, painted
+from tests.server.painted import bundle as painted_bundle
 
 import synpose_server.engine
 import synpose_server.synchronise
@@ -49,7 +50,12 @@ class Model(PaintedModel):
     """A painted model whose joints are all differently sure."""
 
     def relate(
-        self, origins: Array, directions: Array, scores: Array, view_mask: NDArray[np.bool_]
+        self,
+        origins: Array,
+        directions: Array,
+        scores: Array,
+        view_mask: NDArray[np.bool_],
+        tokens: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         joints, sigma, weights = super().relate(origins, directions, scores, view_mask)
         return joints, np.where(np.isnan(sigma), np.nan, SIGMA), weights
@@ -73,14 +79,18 @@ def clip(frames: int = 2, *views: int) -> dict[str, Images]:
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     """An engine before a painted world in which one person stands, with settings that do not wait."""
 
-    def make(alter: Callable[[int, Array], Array] | None = None, only: str | None = None, **settings: object) -> Engine:
+    def make(
+        alter: Callable[[int, Array], Array] | None = None,
+        only: str | None = None,
+        manifest: Mapping[str, object] = MappingProxyType({}),
+        kind: type[Model] = Model,
+        **settings: object,
+    ) -> Engine:
         def load(bundle: Bundle, provider: str, threads: int) -> Model:
-            model = Model(RIG, [STANDING])
+            model = kind(RIG, [STANDING])
             if alter is not None:
                 model.alter = alter
-            model.bundle = SimpleNamespace(
-                name=bundle.name, version="painted", description="painted", crop_size=128, window=1
-            )
+            model.bundle = painted_bundle(name=bundle.name, version="painted", description="painted", **manifest)
             return model
 
         monkeypatch.setattr(synpose_server.engine, "Model", load)
@@ -220,6 +230,69 @@ def test_closing_notices_come_with_the_last_frame(make: Callable[..., Engine]) -
     assert notices(frames(make(), images=images)) == [[], [], [("unequal-lengths", None), ("missing-images", "cam2")]]
 
 
+# -- looking ahead -------------------------------------------------------------------------------------------------
+
+
+class Knowing(Model):
+    """Says in sigma, in metres, how many instants of the window follow the one that is answered."""
+
+    def relate(
+        self,
+        origins: Array,
+        directions: Array,
+        scores: Array,
+        view_mask: NDArray[np.bool_],
+        tokens: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        joints, sigma, weights = super().relate(origins, directions, scores, view_mask)
+        return joints, np.broadcast_to(np.arange(joints.shape[1])[::-1, None], sigma.shape).astype(float), weights
+
+
+AHEAD = {"window": 4, "look_ahead": 2}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_frames_wait_for_those_they_look_ahead_to(make: Callable[..., Engine], count: int) -> None:
+    """All come once and in order, from as many later frames as there are; notices and people are their own frame's."""
+    images = clip(count)
+    images["cam1"] = [png(0)] * (count + 1)
+    images["cam2"] = [png(1, (320, 240))] * count
+    if count == 7:
+        images["cam3"] = [None if t == 3 else png(2) for t in range(count)]
+    with make(manifest=AHEAD, kind=Knowing).estimate(RIG, images, Options()) as estimation:
+        answer = []
+        for frame in estimation:
+            answer.append(frame)
+            (tracked,) = estimation.people
+            (person,) = frame.people
+            assert tracked.sigma.tolist() == person.sigma.tolist()
+            assert tracked.seen.tolist() == [name in person.views for name in RIG.names]
+    assert [frame.index for frame in answer] == list(range(count))
+    assert [frame.people[0].sigma[0] for frame in answer] == [min(2, count - 1 - t) for t in range(count)]
+    told = notices(answer)
+    assert ("image-size", "cam2") in told[0]
+    assert ("unequal-lengths", None) in told[-1]
+    if count == 7:
+        assert ["cam3" in frame.people[0].views for frame in answer] == [t != 3 for t in range(count)]
+        assert ("missing-images", "cam3") in told[-1]
+
+
+def test_an_estimate_that_is_closed_holds_nothing_back(make: Callable[..., Engine]) -> None:
+    """Frames that wait for their answer when the estimate is closed are not given any more."""
+    estimation = make(manifest=AHEAD, kind=Knowing).estimate(RIG, clip(7), Options())
+    assert next(estimation).index == 0
+    estimation.close()
+    assert list(estimation) == []
+
+
+def test_one_camera_is_enough_where_the_model_says_so(make: Callable[..., Engine]) -> None:
+    """A rig of one camera is taken and may find nobody; no camera at all is refused."""
+    engine = make(manifest={"min_views": 1})
+    assert len(frames(engine, images=clip(3, 1))) == 3
+    with pytest.raises(InvalidInput, match="at least one camera is needed; 0 of 4 was sent"):
+        frames(engine, images={})
+
+
 # -- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -230,7 +303,7 @@ def turned() -> dict[str, Images]:
 @pytest.mark.parametrize(
     ("images", "options", "error", "camera", "match"),
     [
-        (clip(2, 0), {}, InvalidInput, None, "at least two"),
+        (clip(2, 0), {}, InvalidInput, "cam2", "at least two"),
         (clip(2), {"model": "huge"}, NotFound, None, "'huge'"),
         (clip(9), {}, LimitExceeded, None, "more than 8 frames"),
         ({**clip(2), "cam9": [png(0)] * 2}, {}, CalibrationError, "cam9", "no such camera"),

@@ -554,7 +554,7 @@ def test_models_and_skeletons_are_listed(url: str) -> None:
         "is_default": True,
     }
     skeletons = httpx.get(f"{url}/v1/skeletons").json()["skeletons"]
-    assert [s["name"] for s in skeletons] == ["coco17", "h36m17", "halpe26"]
+    assert [s["name"] for s in skeletons] == ["coco17", "h36m17", "halpe26", "body27"]
     assert all(len(s["joints"]) == len(s["parents"]) for s in skeletons)
 
 

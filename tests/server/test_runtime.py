@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from synpose.errors import BundleError
+from synpose.skeleton import BODY27, COCO17
 from synpose_model.bundle import Bundle, Repository, write_manifest
 from synpose_server.runtime import Graph, Model
 
@@ -90,7 +91,7 @@ def test_a_graph_tells_its_names() -> None:
 def test_how_crops_are_batched_does_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     """More crops than fit one run give, in order, what each gives alone, and no run is larger than allowed."""
     images = crops(7)
-    alone = np.concatenate([model.keypoints(image[None]) for image in images])
+    alone = np.concatenate([model.read(image[None])[0] for image in images])
     assert np.ptp(alone, axis=0).max() > 1  # the pictures do differ
     sizes = []
     run = model._spatial.run
@@ -101,7 +102,8 @@ def test_how_crops_are_batched_does_not_matter(model: Model, monkeypatch: pytest
 
     monkeypatch.setattr(model._spatial, "run", counted)
     monkeypatch.setattr(model, "max_batch", batch)
-    together = model.keypoints(images)
+    together, tokens = model.read(images)
+    assert tokens.shape == (7, 0)
     assert sizes == {1: [1] * 7, 3: [3, 3, 1], 7: [7]}[batch]
     assert together == pytest.approx(alone, abs=1e-3)
 
@@ -172,6 +174,131 @@ def test_another_skeleton_is_told(copied: Callable[..., Bundle]) -> None:
 
 def test_another_number_of_keypoints_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spatial graph that reads fewer keypoints than the skeleton has joints is found at start."""
-    monkeypatch.setattr(Model, "keypoints", lambda self, crops: np.zeros((len(crops), 16, 3)))
+    monkeypatch.setattr(Model, "read", lambda self, crops: (np.zeros((len(crops), 16, 3)), np.zeros((len(crops), 0))))
     with pytest.raises(BundleError, match="bundle 'fast': its graphs do not fit it"):
         Model(FAST)
+
+
+# -- networks over time --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def relation(tmp_path: Path) -> Callable[[int], Path]:
+    """Relation graphs over windows of up to 4 that read tokens of some width: joints are mean rays plus mean tokens."""
+    onnx = pytest.importorskip("onnx", reason="graphs are made by hand")
+    helper, tensor = onnx.helper, onnx.TensorProto
+
+    def relation(token: int) -> Path:
+        lead = ["B", "T", "V"]
+        inputs = {
+            "origins": (tensor.FLOAT, [*lead, 3]),
+            "directions": (tensor.FLOAT, [*lead, 17, 3]),
+            "scores": (tensor.FLOAT, [*lead, 17]),
+            "view_mask": (tensor.BOOL, lead),
+            **({"tokens": (tensor.FLOAT, [*lead, token])} if token else {}),
+        }
+        outputs = {
+            "joints": (tensor.FLOAT, ["B", "T", 27, 3]),
+            "sigma": (tensor.FLOAT, ["B", "T", 27]),
+            "view_weights": (tensor.FLOAT, [*lead, 27]),
+        }
+        constants = {
+            "body": np.arange(27) % 17,
+            "zero": np.array([0]),
+            "views": np.array([2]),
+            "last": np.array([-1]),
+            "bias": np.zeros((4, 1, 1), np.float32),
+            "one": np.array([1]),
+            "read": np.ones((token, 1), np.float32),
+        }
+        nodes = [
+            helper.make_node("Shape", ["scores"], ["times"], start=1, end=2),
+            helper.make_node("Slice", ["bias", "zero", "times"], ["place"]),
+            helper.make_node("Gather", ["directions", "body"], ["all"], axis=3),
+            helper.make_node("ReduceMean", ["all", "views"], ["mean"], keepdims=0),
+            helper.make_node("Add", ["mean", "place"], ["placed"]),
+            helper.make_node("Gather", ["scores", "body"], ["view_weights"], axis=3),
+        ]
+        if token:
+            nodes += [
+                helper.make_node("MatMul", ["tokens", "read"], ["said"]),  # (B, T, V, 1)
+                helper.make_node("ReduceMean", ["said", "views"], ["told"]),
+                helper.make_node("Add", ["placed", "told"], ["joints"]),
+            ]
+        else:
+            nodes.append(helper.make_node("Identity", ["placed"], ["joints"]))
+        nodes.append(helper.make_node("ReduceMean", ["joints", "last"], ["sigma"], keepdims=0))
+        graph = helper.make_graph(
+            nodes,
+            "relation",
+            [helper.make_tensor_value_info(name, *kind) for name, kind in inputs.items()],
+            [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
+            [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        path = tmp_path / f"relation{token}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return relation
+
+
+def test_a_network_over_time_is_served(copied: Callable[..., Bundle], relation: Callable[[int], Path]) -> None:
+    """Of 17 keypoints 27 joints, of every instant of a window, which one view may be enough for."""
+    bundle = copied(graphs={"relation": relation(0)}, skeleton="body27", window=4, look_ahead=1, min_views=1)
+    model = Model(bundle)
+    assert (model.skeleton, model.keypoint_skeleton) == (BODY27, COCO17)
+    rays = np.random.default_rng(0).normal(size=(2, 3, 1, 17, 3))
+    given = (np.zeros((2, 3, 1, 3)), rays, np.ones((2, 3, 1, 17)), np.ones((2, 3, 1), bool))
+    joints, sigma, weights = model.relate(*given)
+    assert (sigma.shape, weights.shape) == ((2, 3, 27), (2, 3, 1, 27))
+    assert joints == pytest.approx(rays[:, :, 0][:, :, np.arange(27) % 17], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"skeleton": "coco17"}, "joints of [14] frame sets for coco17"),
+        ({"skeleton": "h36m17"}, "does not begin with the joints of coco17"),
+        ({"window": 5}, "do not fit it"),
+    ],
+    ids=["joints", "order", "window"],
+)
+def test_a_network_that_does_not_fit_its_manifest_is_told(
+    copied: Callable[..., Bundle], relation: Callable[[int], Path], changed: dict[str, Any], reason: str
+) -> None:
+    """Another number of joints, another order and a window beyond the network's are found at start."""
+    fields = {"skeleton": "body27", "window": 4, **changed}
+    with pytest.raises(BundleError, match=reason):
+        Model(copied(graphs={"relation": relation(0)}, **fields))
+
+
+def test_tokens_must_come_from_somewhere(copied: Callable[..., Bundle], relation: Callable[[int], Path]) -> None:
+    """A relation graph that reads tokens beside a spatial graph that gives none is found at start."""
+    with pytest.raises(BundleError, match="reads tokens, the spatial graph gives none"):
+        Model(copied(graphs={"relation": relation(8)}, skeleton="body27", window=4))
+
+
+@pytest.mark.parametrize("width", [8, 7])
+def test_tokens_go_from_graph_to_graph(
+    copied: Callable[..., Bundle],
+    relation: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+) -> None:
+    """The relation graph gets the tokens of the spatial graph; those of another width are found at start."""
+    read = Model.read
+    monkeypatch.setattr(Model, "read", lambda self, crops: (read(self, crops)[0], np.ones((len(crops), width))))
+    bundle = copied(graphs={"relation": relation(8)}, skeleton="body27", window=4)
+    if width != 8:
+        with pytest.raises(BundleError, match="do not fit it"):
+            Model(bundle)
+        return
+    model = Model(bundle)
+    rng = np.random.default_rng(0)
+    rays = rng.normal(size=(1, 2, 3, 17, 3))
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    given = (rng.normal(0, 4, (1, 2, 3, 3)), rays, np.full((1, 2, 3, 17), 0.8), np.ones((1, 2, 3), bool))
+    nothing, tokens = np.zeros((1, 2, 3, 8)), rng.normal(size=(1, 2, 3, 8))
+    said = model.relate(*given, tokens)[0] - model.relate(*given, nothing)[0]
+    assert said == pytest.approx(np.broadcast_to(tokens.sum(-1).mean(-1)[..., None, None], said.shape), abs=1e-5)

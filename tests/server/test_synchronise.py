@@ -16,8 +16,8 @@ import pytest
 
 import synpose_server.synchronise as synchronise
 from synpose.errors import VideoError
+from synpose_model.image import Image
 from synpose_server.decode import Reader
-from synpose_server.image import Image
 from synpose_server.synchronise import FrameSet, FrameSets
 
 LIMIT = 1_000_000

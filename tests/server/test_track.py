@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.server.painted import STANDING, PaintedModel, circle_rig, painted
+from tests.server.painted import STANDING, PaintedModel, bundle, circle_rig, painted
 
 from synpose.errors import CalibrationError
-from synpose_server.image import Image
-from synpose_server.track import Tracker
+from synpose.skeleton import BODY27, COCO17, Skeleton
+from synpose_model.image import Image
+from synpose_server.track import TrackedPerson, Tracker, _completing
+
+Array = NDArray[np.float64]
 
 BLACK = Image((np.zeros((480, 640, 3), np.uint8),))
 
@@ -155,3 +162,179 @@ def test_a_view_of_someone_else_is_outvoted() -> None:
         (person,) = tracker.step([painted(v) for v in range(5)])
     assert person.seen.tolist() == [True, True, False, True, True]
     assert np.abs(person.joints - STANDING).max() < 0.02
+
+
+def test_what_the_network_said_is_kept() -> None:
+    """A view that exchanges left and right is put right in the keypoints, and stays as it was read in `as_read`."""
+    model = PaintedModel(circle_rig(4), [STANDING])
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    images = [painted(v) for v in range(4)]
+    (before,) = tracker.step(images)
+    assert np.array_equal(before.as_read, before.keypoints)
+    mirror = np.arange(17)
+    for left, right in model.skeleton.pairs:
+        mirror[[left, right]] = right, left
+    model.alter = lambda view, keypoints: keypoints[mirror] if view == 2 else keypoints
+    (after,) = tracker.step(images)
+    assert np.abs(after.keypoints - before.keypoints).max() < 5
+    assert np.abs(after.as_read[2] - before.keypoints[2, mirror]).max() < 5
+    assert np.array_equal(after.as_read[[0, 1, 3]], after.keypoints[[0, 1, 3]])
+
+
+# -- networks over time --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Averaging(PaintedModel):
+    """A relation graph with a window: each instant's joints are the mean over it and what follows, in `body27`.
+
+    Sigma is the number of instants in that mean. Tokens are the view's number, and must come back with their views.
+    """
+
+    skeleton: Skeleton = BODY27
+    bundle: SimpleNamespace = field(default_factory=lambda: bundle(window=4, look_ahead=2))
+    windows: list[int] = field(default_factory=list)
+
+    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+        keypoints, _ = super().read(crops)
+        return keypoints, np.array(self.crops[-1], float)[:, None]
+
+    def relate(
+        self,
+        origins: Array,
+        directions: Array,
+        scores: Array,
+        view_mask: NDArray[np.bool_],
+        tokens: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        assert tokens is not None
+        assert (tokens[..., 0] == np.arange(tokens.shape[2]))[view_mask].all()
+        coco, _, weights = super().relate(origins, directions, scores, view_mask)
+        joints = BODY27.reads_from(COCO17) @ coco  # (1, T, 27, 3)
+        T = joints.shape[1]
+        self.windows.append(T)
+        ahead = np.arange(T, 0, -1)  # instants from each to the last
+        means = joints[:, ::-1].cumsum(1)[:, ::-1] / ahead[:, None, None]
+        return means, np.broadcast_to(ahead[:, None], (1, T, 27)).astype(float), np.zeros((*weights.shape[:3], 27))
+
+
+HEAD, HEEL, PELVIS = (BODY27.joints.index(name) for name in ("head", "left_heel", "pelvis"))
+
+
+def walk(model: PaintedModel, frames: int, blind: Sequence[int] = ()) -> list[list[TrackedPerson]]:
+    """The people of each frame set of someone who walks 2 cm a frame set, as they are when the clip is over."""
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    answers = []
+    for t in range(frames):
+        model.people = [STANDING + (0.02 * t, 0, 0)]
+        answers.append(tracker.step([BLACK if t in blind else painted(v) for v in range(len(model.rig))]))
+    return answers
+
+
+def test_what_follows_refines_what_was_seen() -> None:
+    """Frame t is answered from frames to t + 2, the last ones from those there are, by one run a frame set."""
+    model = Averaging(circle_rig(4))
+    answers = walk(model, 8)
+    assert model.windows == [1, 2, 3, 4, 4, 4, 4, 4]
+    assert model.crops == [(0, 1, 2, 3)] * 8
+    for t, (person,) in enumerate(answers):
+        later = min(2, 7 - t)
+        assert (person.sigma == 1 + later).all(), t
+        assert np.abs(person.joints[:17] - STANDING - (0.02 * (t + later / 2), 0, 0)).max() < 0.01, t
+
+
+def test_the_newest_pose_steers() -> None:
+    """The crops follow where the person is now, whatever look-ahead makes of the frames before."""
+    model = Averaging(circle_rig(4))
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    for t in range(10):
+        model.people = [STANDING + (0.02 * t, 0, 0)]
+        (person,) = tracker.step([painted(v) for v in range(4)])
+        assert np.abs(person.joints[:17] - model.people[0]).max() < 0.01
+
+
+def test_who_vanishes_keeps_the_last_answer() -> None:
+    """A gap ends the window: the frames before it are as refined as they could be, those after it start anew."""
+    model = Averaging(circle_rig(4))
+    answers = walk(model, 8, blind=[4])
+    assert [len(people) for people in answers] == [1, 1, 1, 1, 0, 1, 1, 1]
+    assert [people[0].sigma[0] for people in answers if people] == [3, 3, 2, 1, 3, 2, 1]
+    assert model.windows == [1, 2, 3, 4, 1, 2, 3]
+    assert {people[0].id for people in answers if people} == {0}
+
+
+def test_joints_that_the_detector_does_not_find_start_near_those_it_does() -> None:
+    """Midpoints where there are some, else the parent: of the head the neck, of the feet the ankles."""
+    joints = _completing(BODY27) @ STANDING
+    assert np.array_equal(joints[:17], STANDING)
+    assert joints[PELVIS] == pytest.approx(STANDING[11:13].mean(0))
+    assert joints[HEAD] == pytest.approx(STANDING[5:7].mean(0))
+    assert joints[HEEL] == pytest.approx(STANDING[15])
+    assert np.array_equal(_completing(COCO17), np.eye(17))
+
+
+def test_more_joints_than_keypoints_keep_the_crops() -> None:
+    """Crops surround COCO's joints, however many more are answered."""
+
+    def seen(model: PaintedModel) -> Array:
+        return np.stack([people[0].keypoints for people in walk(model, 4)])
+
+    assert np.array_equal(seen(Averaging(circle_rig(4))), seen(PaintedModel(circle_rig(4))))
+
+
+# -- one camera ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Monocular(PaintedModel):
+    """A relation graph that answers one view, too: everyone stands as far from its camera as the world's origin."""
+
+    bundle: SimpleNamespace = field(default_factory=lambda: bundle(min_views=1))
+
+    def relate(
+        self,
+        origins: Array,
+        directions: Array,
+        scores: Array,
+        view_mask: NDArray[np.bool_],
+        tokens: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        joints, sigma, weights = super().relate(origins, directions, scores, view_mask)
+        if view_mask.sum() == 1:
+            (view,) = np.flatnonzero(view_mask)
+            origin, rays = origins[0, 0, view], directions[0, 0, view]
+            joints = (origin + np.linalg.norm(origin) * rays)[None, None]
+            sigma = np.full((1, 1, 17), 0.1)
+        return joints, sigma, weights
+
+
+@pytest.mark.parametrize("height", [1.0, 0.8])
+def test_one_camera_is_enough_where_the_model_says_so(height: float) -> None:
+    """Found and followed by a rig of one camera, though a small person starts farther away than the network says."""
+    model = Monocular(circle_rig(1), [STANDING * height])
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    camera = model.rig.cameras[0]
+    for t in range(6):
+        model.people = [STANDING * height + (0, 0.03 * t, 0)]
+        (person,) = tracker.step([painted(0)])
+        assert (person.id, person.seen.tolist()) == (0, [True])
+        off = camera.project(person.joints) - camera.project(model.people[0])
+        assert np.abs(off).max() < 3
+
+
+@pytest.mark.parametrize(("kind", "goes_on"), [(Monocular, True), (PaintedModel, False)])
+def test_the_last_camera_that_sees_someone_goes_on(kind: type[PaintedModel], goes_on: bool) -> None:
+    """Three of four cameras go dark: a model that answers one view keeps the person, others lose sight."""
+    model = kind(circle_rig(4), [STANDING])
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    for _ in range(3):
+        assert len(tracker.step([painted(v) for v in range(4)])) == 1
+    people = tracker.step([painted(0), BLACK, BLACK, BLACK])
+    assert [person.seen.tolist() for person in people] == [[True, False, False, False]] * goes_on
+
+
+def test_nobody_new_is_believed_of_one_view_of_several() -> None:
+    """Where the rig has more cameras, one view starts no person, even for a model that could answer it."""
+    model = Monocular(circle_rig(4), [STANDING])
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    assert [tracker.step([painted(0), BLACK, BLACK, BLACK]) for _ in range(3)] == [[]] * 3
