@@ -123,7 +123,7 @@ class SpatialModule(nn.Module):
             N, H, W, C = fine.shape
             risen = rise(x).reshape(N, H // 2, W // 2, 2, 2, C).permute(0, 1, 3, 2, 4, 5)
             x = fine + risen.reshape(N, H, W, C)
-        x = self.maps(self.rise_norm(x)).flatten(1, 2)  # (N, cells², 4J)
+        x = self.maps(self.rise_norm(x)).float().flatten(1, 2)  # (N, cells², 4J)
         maps = x.unflatten(-1, (4, -1)).permute(0, 2, 3, 1)  # (N, 4, J, cells²)
         reach = 2.0 / self.config.cells  # a cell may point two cells away
         places = self.centres + reach * maps[:, 1:3].permute(0, 2, 3, 1).tanh()
@@ -131,7 +131,7 @@ class SpatialModule(nn.Module):
 
     def _regressed(self, token: Tensor) -> Heatmaps:
         """The paper's way: coordinates straight from the token, a mixture of one."""
-        out = self.regress(token).unflatten(-1, (-1, 1, 4))  # (N, J, 1, 4)
+        out = self.regress(token).float().unflatten(-1, (-1, 1, 4))  # (N, J, 1, 4)
         return Heatmaps(torch.zeros_like(out[..., 0]), 0.5 + out[..., 1:3], _spread(out[..., 3]))
 
 

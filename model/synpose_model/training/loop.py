@@ -197,9 +197,7 @@ class _Training:
             batch = {name: tensor.to(world.device, non_blocking=True) for name, tensor in next(batches).items()}
             seed_torch(config.run.seed, step, rank)
             with world.apart(wrapped, last=rank == ranks[-1]):
-                with torch.autocast(
-                    world.device.type, torch.bfloat16, config.loop.bf16 and world.device.type == "cuda"
-                ):
+                with torch.autocast(world.device.type, torch.bfloat16, config.loop.bf16):
                     loss, named = self.task.loss(wrapped, batch)
                 (loss / len(ranks)).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() / len(ranks)
