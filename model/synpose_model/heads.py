@@ -16,6 +16,11 @@ __all__ = ["PARTS", "Aim", "Aimed", "RegressionHead", "Smoother", "mirror", "par
 _ROBUST = 0.08  # metres from joint to ray at which the ray counts a quarter, as in `RobustTriangulation`
 _TIE = 1e-4  # weight of the first guess against the rays: decides only what the rays leave open
 
+_MINORS = [
+    [3 * ((i + p) % 3) + (j + q) % 3 for i in range(3) for j in range(3)] for p, q in ((1, 1), (2, 2), (1, 2), (2, 1))
+]
+"""Places of the four numbers of each cofactor of a 3×3 matrix: the first two's product less the last two's."""
+
 PARTS = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel"), ("eye", "ear"))
 """What a pose network exchanges between left and right together: arms, legs, the face."""
 
@@ -184,23 +189,21 @@ def _intersect(origins: Tensor, directions: Tensor, weights: Tensor, guess: Tens
     `origins`, `directions` `(B, T, V, J, 3)`, `weights` `(B, T, V, J)`, `guess` `(B, T, J, 3)` → `(B, T, J, 3)`.
     """
     share = weights / (weights.sum(2, keepdim=True) + 1e-6)
-    # the six different numbers of Σ w (I − d dᵀ), not its nine
-    x, y, z = directions.unbind(-1)
     offset = origins - guess[:, :, None]  # about the guess: small numbers keep float32 exact
     # what rounding leaves along a single ray, only the guess's small weight holds against: so twice
     for _ in range(2):
         offset = offset - (offset * directions).sum(-1, keepdim=True) * directions
-    b = (share[..., None] * offset).sum(2)
-    total = share.sum(2)
-    xx, xy, xz, yy, yz, zz = ((share * p).sum(2) for p in (x * x, x * y, x * z, y * y, y * z, z * z))
-    return guess + _solve(total - xx + _TIE, -xy, -xz, total - yy + _TIE, -yz, total - zz + _TIE, b)
+    b = (share[..., None] * offset).sum(2)  # (B, T, J, 3)
+    outer = (directions[..., :, None] * directions[..., None, :]).flatten(-2)  # (B, T, V, J, 9)
+    eye = torch.eye(3, dtype=b.dtype, device=b.device).flatten()
+    A = (share.sum(2)[..., None] + _TIE) * eye - (share[..., None] * outer).sum(2)
+    return guess + _solve(A, b)
 
 
-def _solve(a: Tensor, p: Tensor, q: Tensor, c: Tensor, r: Tensor, d: Tensor, b: Tensor) -> Tensor:
-    """x with [[a p q] [p c r] [q r d]] x = `b` `(..., 3)`, by cofactors."""
-    c00, c01, c02 = c * d - r * r, q * r - p * d, p * r - q * c
-    c11, c12, c22 = a * d - q * q, p * q - a * r, a * c - p * p
-    det = a * c00 + p * c01 + q * c02
-    x, y, z = b.unbind(-1)
-    rows = (c00 * x + c01 * y + c02 * z, c01 * x + c11 * y + c12 * z, c02 * x + c12 * y + c22 * z)
-    return torch.stack(rows, -1) / det[..., None]
+def _solve(A: Tensor, b: Tensor) -> Tensor:
+    """x with A x = b: symmetric `A` `(..., 9)`, row by row, and `b` `(..., 3)`, by cofactors."""
+    one, two, other, way = (torch.tensor(places, device=A.device) for places in _MINORS)
+    cofactors = (A[..., one] * A[..., two] - A[..., other] * A[..., way]).unflatten(-1, (3, 3))  # type: ignore[no-untyped-call]
+    det = (A[..., :3] * cofactors[..., 0, :]).sum(-1, keepdim=True)
+    out: Tensor = (cofactors * b[..., None, :]).sum(-1) / det
+    return out

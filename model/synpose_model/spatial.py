@@ -36,10 +36,10 @@ class SpatialConfig:
 
     embedding: str = "thunder"
     side: int = 256
-    patch: int = 4
-    dims: tuple[int, ...] = (96, 192)
-    depths: tuple[int, ...] = (2, 2)
-    heads: tuple[int, ...] = (3, 6)
+    patch: int = 2
+    dims: tuple[int, ...] = (64, 96, 192)
+    depths: tuple[int, ...] = (1, 2, 2)
+    heads: tuple[int, ...] = (2, 3, 6)
     window: int = 4
     mlp_ratio: float = 2.0
     drop: float = 0.0
@@ -58,7 +58,8 @@ class SpatialConfig:
 class Heatmaps(NamedTuple):
     """What an image says of each joint, over C cells: a mixture of places.
 
-    `logits` `(N, J, C)`, `places` `(N, J, C, 2)` in shares of the crop, `spreads` `(N, J, C)` > 0 in the same unit.
+    `logits` `(N, J, C)`, `places` `(N, 2, J, C)`, x and y in shares of the crop, `spreads` `(N, J, C)` > 0 in the same
+    unit.
     """
 
     logits: Tensor
@@ -98,7 +99,7 @@ class SpatialModule(nn.Module):
             self.rise_norm = nn.LayerNorm(dims[0])
             self.maps = nn.Linear(dims[0], 4 * J)  # logit, place (2), spread
             rows, columns = torch.meshgrid(*(torch.arange(config.cells),) * 2, indexing="ij")
-            centres = (torch.stack((columns, rows), -1).reshape(-1, 2) + 0.5) / config.cells
+            centres = (torch.stack((columns, rows)).reshape(2, 1, -1) + 0.5) / config.cells  # (2, 1, cells²)
             self.register_buffer("centres", centres, persistent=False)
             self.centres: Tensor
         else:
@@ -126,13 +127,13 @@ class SpatialModule(nn.Module):
         x = self.maps(self.rise_norm(x)).float().flatten(1, 2)  # (N, cells², 4J)
         maps = x.unflatten(-1, (4, -1)).permute(0, 2, 3, 1)  # (N, 4, J, cells²)
         reach = 2.0 / self.config.cells  # a cell may point two cells away
-        places = self.centres + reach * maps[:, 1:3].permute(0, 2, 3, 1).tanh()
+        places = self.centres + reach * maps[:, 1:3].tanh()
         return Heatmaps(maps[:, 0], places, _spread(maps[:, 3]))
 
     def _regressed(self, token: Tensor) -> Heatmaps:
         """The paper's way: coordinates straight from the token, a mixture of one."""
         out = self.regress(token).float().unflatten(-1, (-1, 1, 4))  # (N, J, 1, 4)
-        return Heatmaps(torch.zeros_like(out[..., 0]), 0.5 + out[..., 1:3], _spread(out[..., 3]))
+        return Heatmaps(torch.zeros_like(out[..., 0]), 0.5 + out[..., 1:3].permute(0, 3, 1, 2), _spread(out[..., 3]))
 
 
 def _spread(raw: Tensor) -> Tensor:
@@ -146,14 +147,15 @@ def keypoints_of(maps: Heatmaps) -> Tensor:
     A soft-argmax over the cells that point near the best one, so that of two arms one is chosen, not the middle. The
     score is the peak's share of all the mass, less for a wide one.
     """
+    # x and y apart throughout: what broadcasts along the cells is fast, along pairs of numbers it is not
     share = maps.logits.softmax(-1)  # (N, J, C)
-    best = (share.log() - 2 * maps.spreads.log()).argmax(-1, keepdim=True)
-    peak = maps.places.gather(2, best[..., None].expand(-1, -1, -1, 2))  # (N, J, 1, 2)
-    mass = share * (-(maps.places - peak).square().sum(-1) / (2 * _NEAR**2)).exp()
-    total = mass.sum(-1, keepdim=True)  # (N, J, 1)
-    place = (mass[..., None] * maps.places).sum(2) / total
-    spread = (mass * maps.spreads).sum(-1, keepdim=True) / total
-    return torch.cat((place, total * _SHARP / (_SHARP + spread)), -1)
+    best = (share.log() - 2 * maps.spreads.log()).argmax(-1, keepdim=True)  # (N, J, 1)
+    x, y = maps.places.unbind(1)  # (N, J, C)
+    away = (x - x.gather(-1, best)).square() + (y - y.gather(-1, best)).square()
+    mass = share * (away * (-1 / (2 * _NEAR**2))).exp()
+    total = mass.sum(-1)  # (N, J)
+    place_x, place_y, spread = ((mass * part).sum(-1) / total for part in (x, y, maps.spreads))
+    return torch.stack((place_x, place_y, total * _SHARP / (_SHARP + spread)), -1)
 
 
 class SpatialNetwork(nn.Module):
@@ -191,7 +193,7 @@ def mixture_loss(maps: Heatmaps, truth: Tensor, weights: Tensor) -> Tensor:
 
     Each cell's density falls off exponentially with the distance from its place: exp(−r/b) / (2πb²).
     """
-    off = (truth[:, :, None] - maps.places).square().sum(-1).add(1e-10).sqrt()  # (N, J, C)
+    off = (truth.transpose(1, 2)[..., None] - maps.places).square().sum(1).add(1e-10).sqrt()  # (N, J, C)
     density = maps.logits.log_softmax(-1) - off / maps.spreads - 2 * maps.spreads.log() - math.log(2 * math.pi)
     likelihood = density.logsumexp(-1)
     return -(weights * likelihood).sum() / weights.sum().clamp(min=1.0)

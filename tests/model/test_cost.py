@@ -22,10 +22,10 @@ def test_a_block_costs_what_a_hand_counts() -> None:
 
 
 def test_the_papers_spatial_module_is_swin_t() -> None:
-    """Exactly Swin-T's parameters, with 17 keypoints in the place of its 1000 classes, and its 4.5 G multiply-adds."""
+    """Exactly Swin-T's parameters, with 27 keypoints in the place of its 1000 classes, and its 4.5 G multiply-adds."""
     config = PRESETS["paper"].spatial
     cost = spatial_cost(config)
-    assert cost.parameters == cost.trained == SWIN_T - ITS_CLASSES + (768 + 1) * 4 * config.joints == 27_571_646
+    assert cost.parameters == cost.trained == SWIN_T - ITS_CLASSES + (768 + 1) * 4 * config.joints == 27_602_406
     assert 4.45e9 < cost.multiply_adds < 4.55e9
 
 
@@ -34,18 +34,18 @@ def test_the_papers_relation_module() -> None:
     C, heads, window = 768, 8, 16
     block = (4 * C**2 + 4 * C) + (4 * C**2 + 3 * C) + 4 * C
     biases = (2 * window - 1) * heads + heads + heads + 2 * heads  # time, same view, angle, quality
-    embedding, regression = (C + 4 + 1) * C, (C + 1) * 4 * 17
+    embedding, regression = (C + 4 + 1) * C, (C + 1) * 4 * 27
     cost = relation_cost(PRESETS["paper"].relation, 16, 4)
-    assert cost.parameters == 4 * block + 2 * C + biases + embedding + regression == 19_555_932
+    assert cost.parameters == 4 * block + 2 * C + biases + embedding + regression == 19_586_692
     tokens = 16 * 4
     attention = 4 * tokens * (8 * C**2 + 2 * tokens * C)
-    assert 1.0 < cost.multiply_adds / (attention + tokens * (C + 4) * C) < 1.001  # and 16 regressions, and biases
+    assert 1.0 < cost.multiply_adds / (attention + tokens * (C + 4) * C) < 1.002  # and 16 regressions, and biases
 
 
 def test_a_frozen_trunk_is_counted_but_not_as_trained() -> None:
     """The trunk is paid for in every image, though nobody trains it."""
     cost = spatial_cost(PRESETS["fast"].spatial)
-    assert cost.trained < 0.1 * cost.parameters
+    assert cost.trained < 0.25 * cost.parameters
 
 
 def test_more_images_cost_more() -> None:

@@ -57,7 +57,7 @@ def peaks(places: list[tuple[float, float]], logits: list[float], spread: float 
     """One joint whose cells say `places`."""
     return Heatmaps(
         torch.tensor(logits)[None, None],
-        torch.tensor(places)[None, None],
+        torch.tensor(places).T[None, :, None],  # (1, 2, 1, cells)
         torch.full((1, 1, len(logits)), spread),
     )
 
@@ -102,7 +102,7 @@ def test_gradients_of_the_loss() -> None:
     """The loss has the right gradients in float64."""
     generator = torch.manual_seed(0)
     logits, spreads = (torch.rand(2, 2, 3, dtype=torch.float64, generator=generator) for _ in range(2))
-    places = torch.rand(2, 2, 3, 2, dtype=torch.float64, generator=generator)
+    places = torch.rand(2, 2, 2, 3, dtype=torch.float64, generator=generator)
     truth, weights = torch.rand(2, 2, 2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
     parts = tuple(part.requires_grad_() for part in (logits, places, spreads + 0.1))
     assert torch.autograd.gradcheck(lambda *maps: mixture_loss(Heatmaps(*maps), truth, weights), parts)

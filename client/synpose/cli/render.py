@@ -1,8 +1,8 @@
 """Draw synthetic people in motion: clips to measure on, images to train on, or what a network sees, to look at.
 
 `clips` writes videos, calibration and exact joints; `training` fills a data folder for `synpose train` (images as maps
-of the frozen trunks, and poses), going on where it was stopped; `errors` records what a spatial network gets wrong;
-`sheet` makes a picture of the crops of a data folder with their true joints.
+of the frozen trunks, and poses), going on where it was stopped; `errors` records what a spatial network gets wrong,
+`sightings` all that it says; `sheet` makes a picture of the crops of a data folder with their true joints.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--environments", type=Path, metavar="DIR", help="folder of .exr (or .exr.js) environment maps"
         )
+    clips.add_argument("--split", choices=("train", "validation", "test"), help="only motions of these subjects")
     clips.add_argument("--count", type=int, default=10, metavar="N", help="how many clips (10)")
     clips.add_argument("--first", type=int, default=0, metavar="I", help="the first clip's number (0)")
     clips.add_argument("--draw-truth", action="store_true", help="draw the true joints on the contact sheets")
@@ -49,10 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--bodies", type=int, default=6, metavar="N", help="bodies for each motion's poses (6)")
 
     errors = kinds.add_parser("errors", help="what a spatial network gets wrong on the sequences", allow_abbrev=False)
-    errors.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
-    errors.add_argument(
-        "--spatial", required=True, metavar="NAME", help="thunder, lightning, or a checkpoint of the task spatial"
-    )
+    sightings = kinds.add_parser("sightings", help="rays and tokens of a spatial network", allow_abbrev=False)
+    for sub in (errors, sightings):
+        sub.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
+        sub.add_argument(
+            "--spatial", required=True, metavar="NAME", help="thunder, lightning, or a checkpoint of the task spatial"
+        )
+        sub.add_argument("--out", type=Path, metavar="DIR", help="where to write, if not to DIR of --data")
     sheet = kinds.add_parser("sheet", help="a picture of crops with their true joints", allow_abbrev=False)
     sheet.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture to write")
@@ -61,7 +65,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     with needs_extra("train,render,cpu"):
-        {"clips": _clips, "training": _training, "errors": _errors, "sheet": _sheet}[args.what](args)
+        kinds = {
+            "clips": _clips, "training": _training, "errors": _errors, "sightings": _sightings, "sheet": _sheet,
+        }  # fmt: skip
+        kinds[args.what](args)
 
 
 def _clips(args: argparse.Namespace) -> None:
@@ -70,7 +77,7 @@ def _clips(args: argparse.Namespace) -> None:
     with _progress("clips") as advance:
         write_clips(
             args.motions, args.out, count=args.count, first=args.first, seed=args.seed, environments=args.environments,
-            draw_truth=args.draw_truth, progress=advance,
+            split=args.split, draw_truth=args.draw_truth, progress=advance,
         )  # fmt: skip
 
 
@@ -102,8 +109,21 @@ def _errors(args: argparse.Namespace) -> None:
     for name, split in (("val_sequences", "validation"), ("sequences", "train")):
         with _progress(f"errors to {split} on") as advance:
             errors = record_errors(args.spatial, args.data / name, advance)
-        errors.save(args.data / f"errors_{split}.npz")
-        print(f"{args.data / f'errors_{split}.npz'}: {errors.summary()}")
+        path = (args.out or args.data) / f"errors_{split}.npz"
+        errors.save(path)
+        print(f"{path}: {errors.summary()}")
+
+
+def _sightings(args: argparse.Namespace) -> None:
+    from synpose_model.data.record import record_sightings
+    from synpose_model.data.sightings import save_sightings
+
+    for name, split in (("val_sequences", "validation"), ("sequences", "train")):
+        with _progress(f"sightings to {split} on") as advance:
+            sightings = record_sightings(args.spatial, args.data / name, advance)
+        path = (args.out or args.data) / f"sightings_{split}.npz"
+        save_sightings(path, sightings)
+        print(f"{path}: {len(sightings)} clips")
 
 
 def _sheet(args: argparse.Namespace) -> None:

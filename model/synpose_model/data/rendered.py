@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from synpose.calibration import read_calibration
 from synpose.errors import InvalidInput
 from synpose.rig import Rig
+from synpose_model.spatial import SpatialConfig
 
 __all__ = ["RenderedClip", "read_clips"]
 
@@ -54,6 +55,17 @@ class RenderedClip:
         with np.load(self.folder / "crops.npz") as file:
             data = file["data"][file["starts"][index] : file["starts"][index + 1]]
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1]
+
+    def inputs(self, chosen: NDArray[np.int64], config: SpatialConfig) -> NDArray[np.float32]:
+        """What the spatial module of `config` reads of the crops number `chosen`: maps, or pixels in [−1, 1].
+
+        `(len(chosen), channels, h, w)`.
+        """
+        if config.embedding != "patches":
+            return self.maps(config.embedding)[chosen].astype(np.float32)
+        size = (config.side, config.side)
+        crops = [cv2.resize(self.crop(int(i)), size, interpolation=cv2.INTER_AREA) for i in chosen]
+        return np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
 
     @cached_property
     def directions(self) -> Array:

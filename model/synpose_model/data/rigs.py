@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from synpose_model.data.errors import MIRROR, Errors, azimuth
 
-__all__ = ["Rays", "simulate"]
+__all__ = ["Rays", "present", "simulate"]
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def simulate(rng: np.random.Generator, joints: Array, views: int, errors: Errors
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     origins = np.broadcast_to((eyes + wrong * rng.normal(0, 0.01, eyes.shape))[:, None], (B, T, views, 3))
 
-    mask = _present(rng, B, T, views, hard)
+    mask = present(rng, B, T, views, hard)
     hidden = _stretches(rng, (B, T, views, J), 0.02 * hard)
     scores = np.where(hidden, 0.0, np.clip(scores, 0, 1)) * mask[..., None]
     return Rays(origins, directions, scores, mask, joints, swapped)
@@ -92,7 +92,7 @@ def _eyes(rng: np.random.Generator, middle: Array, views: int) -> Array:
     return np.asarray(middle[:, None] + out)
 
 
-def _present(rng: np.random.Generator, B: int, T: int, views: int, hard: float) -> NDArray[np.bool_]:
+def present(rng: np.random.Generator, B: int, T: int, views: int, hard: float) -> NDArray[np.bool_]:
     """Which images there are `(B, T, V)`: cameras miss, for the clip or for a while, but never all of them."""
     mask = ~_stretches(rng, (B, T, views), 0.04 * hard)
     mask &= ~(rng.random((B, 1, views)) < (0.1 * hard if views > 2 else 0.0))

@@ -13,15 +13,15 @@ SPLITS = ("train", "validation", "test")
 """Of motions whose files are called SUBJECT_TRIAL, as CMU's are: split by subject, never by frame."""
 
 
-def motions_of(folder: Path, split: str) -> list[Path]:
-    """The BVH files of `folder`, searched deep and sorted, that belong to `split`.
+def motions_of(folder: Path, split: str | None) -> list[Path]:
+    """The BVH files of `folder`, searched deep and sorted, that belong to `split` (None: all).
 
     Subjects that CMU does not know train. Raises `InvalidInput` where there are none.
     """
-    assert split in SPLITS, split
-    chosen = [path for path in sorted(folder.rglob("*.bvh")) if _split(path.stem.partition("_")[0]) == split]
+    assert split is None or split in SPLITS, split
+    chosen = [p for p in sorted(folder.rglob("*.bvh")) if split in (None, _split(p.stem.partition("_")[0]))]
     if not chosen:
-        raise InvalidInput(f"no .bvh file for {split} in {folder}", field="motions")
+        raise InvalidInput(f"no .bvh file{f' for {split}' if split else ''} in {folder}", field="motions")
     return chosen
 
 

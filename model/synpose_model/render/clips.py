@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose.calibration import write_calibration
-from synpose.errors import InvalidInput
 from synpose.skeleton import BODY27
+from synpose_model.data.splits import motions_of
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
 from synpose_model.render.contact_sheet import ContactSheet, with_joints
@@ -37,17 +37,16 @@ def write_clips(
     first: int = 0,
     seed: int = 0,
     environments: Path | None = None,
+    split: str | None = None,
     draw_truth: bool = False,
     progress: Callable[[int], None] = lambda clips: None,
 ) -> None:
     """Clips number `first` and on of `seed` into folders in `out`, of the BVH files in the folder `motions`.
 
-    `environments` is a folder of environment maps. `progress` is told the number of clips after each one. Raises
-    `InvalidInput` where a folder does not hold what it should.
+    `environments` is a folder of environment maps; of a `split` only its subjects' motions are used. `progress` is told
+    the number of clips after each one. Raises `InvalidInput` where a folder does not hold what it should.
     """
-    paths = sorted(motions.rglob("*.bvh"))
-    if not paths:
-        raise InvalidInput(f"no .bvh file in {motions}", field="motions")
+    paths = motions_of(motions, split)
     maps = environment_files(environments)
     model = BodyModel()
     with Stage() as stage:

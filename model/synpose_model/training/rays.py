@@ -63,12 +63,12 @@ class RaysTask:
         length = int(rng.integers(4, window + 1)) if rng.random() < 0.5 else (1 if rng.random() < 0.1 else window)
         count = max(4, round(self.config.batch * 4 * window / (max(views, 2) * max(length, 4))))  # alike in cost
         count = min(count, 6 * self.config.batch)
-        return _tensors(_draw(rng, self._poses["train"], self._errors["train"], count, length, views, self.config.hard))
+        return self.sample(rng, "train", count, length, views, self.config.hard)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         joints, sigma, exchanged = network(*self._inputs(batch))
         loss, numbers = pose_loss(joints, sigma, batch["joints"], batch["view_mask"], self.config)
-        if exchanged:
+        if exchanged and "exchanged" in batch:
             loss = loss + self.config.exchange * _exchange_loss(exchanged, batch)
         return loss, numbers
 
@@ -82,7 +82,7 @@ class RaysTask:
         device = next(network.parameters()).device
         for views in (1, 2, 3, 4, 6):
             rng = np.random.default_rng((9, views))
-            batch = _tensors(_draw(rng, self._poses["validation"], self._errors["validation"], 96, window, views, 0.3))
+            batch = dict(self.sample(rng, "validation", 96, window, views, 0.3))
             batch = {name: value.to(device) for name, value in batch.items()}
             joints, sigma, _ = network(*self._inputs(batch))
             truth = batch["joints"]
@@ -114,7 +114,7 @@ class RaysTask:
         network.sigma_scale.copy_(scales)
         for views in range(1, len(scales)):
             rng = np.random.default_rng((10, views))
-            batch = _tensors(_draw(rng, self._poses["validation"], self._errors["validation"], 192, window, views, 0.3))
+            batch = self.sample(rng, "validation", 192, window, views, 0.3)
             with torch.inference_mode():
                 joints, sigma, _ = network(*self._inputs(batch))
             truth = batch["joints"]
@@ -126,23 +126,31 @@ class RaysTask:
             scales[views] = ratio[ratio.isfinite()].quantile(0.6827)
         network.sigma_scale.copy_(scales)
 
+    def sample(
+        self, rng: np.random.Generator, split: str, count: int, length: int, views: int, hard: float
+    ) -> Mapping[str, Tensor]:
+        """`count` windows of `length` instants and `views` cameras of a `split`, as the network reads them."""
+        return _tensors(_draw(rng, self._poses[split], self._errors[split], count, length, views, hard))
+
     def _inputs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """What the network reads: of the joints, those that are keypoints."""
         K = self.config.network.keypoints
-        return batch["origins"], batch["directions"][..., :K, :], batch["scores"][..., :K], batch["view_mask"]
+        rays = batch["origins"], batch["directions"][..., :K, :], batch["scores"][..., :K], batch["view_mask"]
+        return (*rays, batch["tokens"]) if self.config.network.token else rays
 
     @cached_property
     def _poses(self) -> dict[str, Poses]:
-        return {split: read_poses(self._folder / f"poses_{split}.npz") for split in ("train", "validation")}
+        return {split: read_poses(self.folder / f"poses_{split}.npz") for split in ("train", "validation")}
 
     @cached_property
     def _errors(self) -> dict[str, Errors]:
-        return {split: read_errors(self._folder / f"errors_{split}.npz") for split in ("train", "validation")}
+        return {split: read_errors(self.folder / f"errors_{split}.npz") for split in ("train", "validation")}
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """The folder of `--data`; raises `InvalidInput` where none was given."""
         if self._data is None:
-            raise InvalidInput("this task needs --data: a folder with poses and errors", field="data")
+            raise InvalidInput("this task needs --data: the folder that `synpose render` filled", field="data")
         return self._data
 
 

@@ -1,4 +1,4 @@
-"""The task `spatial`: the spatial module on the features of a frozen trunk, from rendered images.
+"""The task `spatial`: the spatial module on the features of a frozen trunk, or on raw pixels, from rendered images.
 
 `--data` is a folder with folders of rendered clips (`synpose render training`): it trains on `stills`, single frames
 far apart, and validates on `val_stills`. Whole sequences stay out: the network's errors on them are what `rays` learns
@@ -60,7 +60,7 @@ class SpatialTask:
     def batch(self, step: int, rank: int, generator: np.random.Generator) -> Mapping[str, Tensor]:
         images = self._train
         chosen = generator.integers(len(images), size=self.config.batch)
-        maps = images.maps(chosen).astype(np.float32)
+        maps = images.inputs(chosen)
         pixels, visibility = images.pixels[chosen], images.visibility[chosen]
         gains = generator.normal(0, self.config.noise, (len(chosen), maps.shape[1], 1, 1))
         maps *= np.exp(gains).astype(np.float32)
@@ -79,7 +79,7 @@ class SpatialTask:
         found, losses = [], []
         for start in range(0, len(chosen), 64):
             some = chosen[start : start + 64]
-            batch = _tensors(images.maps(some).astype(np.float32), images.pixels[some], images.visibility[some], 0.5)
+            batch = _tensors(images.inputs(some), images.pixels[some], images.visibility[some], 0.5)
             batch = {name: value.to(device) for name, value in batch.items()}
             maps = Heatmaps(*network(batch["maps"]))
             losses.append(float(mixture_loss(maps, batch["pixels"], batch["weights"])))
@@ -105,11 +105,11 @@ class SpatialTask:
 
     @cached_property
     def _train(self) -> _Images:
-        return _Images(self._clips(validation=False), self.config.network.embedding)
+        return _Images(self._clips(validation=False), self.config.network)
 
     @cached_property
     def _validation(self) -> _Images:
-        return _Images(self._clips(validation=True), self.config.network.embedding)
+        return _Images(self._clips(validation=True), self.config.network)
 
     def _clips(self, *, validation: bool) -> list[RenderedClip]:
         if self._data is None:
@@ -135,20 +135,26 @@ class _Cached(nn.Module):
 class _Images:
     """All crops of `clips` in one row."""
 
-    def __init__(self, clips: Sequence[RenderedClip], variant: str) -> None:
+    def __init__(self, clips: Sequence[RenderedClip], config: SpatialConfig) -> None:
+        self._clips, self._config = clips, config
+        # beside raw patches stand the keypoints of the larger trunk
+        variant = "thunder" if config.embedding == "patches" else config.embedding
         self.pixels = np.concatenate([clip.pixels.reshape(-1, 27, 2) for clip in clips])
         self.visibility = np.concatenate([clip.visibility.reshape(-1, 27) for clip in clips])
         self.movenet = np.concatenate([clip.keypoints[variant].reshape(-1, 17, 3) for clip in clips])
-        self._maps = [clip.maps(variant) for clip in clips]
-        self._starts = np.cumsum([0, *map(len, self._maps)])
+        self._starts = np.cumsum([0, *(clip.pixels.shape[0] * clip.pixels.shape[1] for clip in clips)])
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def maps(self, chosen: NDArray[np.int64]) -> NDArray[np.float16]:
-        """`(len(chosen), 41, h, w)`."""
+    def inputs(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the spatial module reads, `(len(chosen), channels, h, w)`."""
         clip = np.searchsorted(self._starts, chosen, side="right") - 1
-        return np.stack([self._maps[c][i - self._starts[c]] for c, i in zip(clip, chosen, strict=True)])
+        parts = [
+            self._clips[c].inputs(np.array([i - self._starts[c]]), self._config)
+            for c, i in zip(clip, chosen, strict=True)
+        ]
+        return np.concatenate(parts)
 
 
 def _tensors(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from synpose.errors import OptionsError
-from synpose_model.training import rays, spatial
+from synpose_model.training import rays, sightings, spatial
 from synpose_model.training.task import TaskSpec
 
 __all__ = ["TASKS", "find_task"]
 
-TASKS: dict[str, TaskSpec] = {"rays": rays.SPEC, "spatial": spatial.SPEC}
+TASKS: dict[str, TaskSpec] = {"rays": rays.SPEC, "sightings": sightings.SPEC, "spatial": spatial.SPEC}
 
 
 def find_task(name: str) -> TaskSpec:

@@ -1,9 +1,11 @@
-"""The tasks `rays` and `spatial` on tiny data: finite, and a function of seed and step alone."""
+"""The tasks `rays`, `sightings` and `spatial` on tiny data: finite, and a function of seed and step alone."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,11 @@ from synpose.errors import InvalidInput
 from synpose.rig import Camera, Rig
 from synpose_model.data.errors import Errors
 from synpose_model.data.poses import save_poses
+from synpose_model.data.sightings import Sighting, save_sightings
 from synpose_model.relation import RelationConfig
 from synpose_model.spatial import SpatialConfig
 from synpose_model.training.rays import RaysConfig, RaysTask
+from synpose_model.training.sightings import SightingsTask
 from synpose_model.training.spatial import SpatialTask, SpatialTaskConfig
 from synpose_model.training.task import Task
 
@@ -25,6 +29,9 @@ SPATIAL = SpatialTaskConfig(
     network=SpatialConfig(embedding="lightning", side=192, patch=12, dims=(16,), depths=(1,), heads=(2,), window=2),
     batch=2,
 )
+
+SIGHTINGS = replace(RAYS, network=replace(RAYS.network, token=5))
+PIXELS = replace(SPATIAL, network=replace(SPATIAL.network, embedding="patches", side=32, patch=8))
 
 RIG = Rig(
     tuple(Camera(name, (64, 48), np.diag((50.0, 50, 1)), np.eye(3), (x, 0, 4)) for x, name in enumerate(("a", "b")))
@@ -45,6 +52,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("stills", "val_stills"):
         clip = folder / name / "clip"
         clip.mkdir(parents=True)
+        jpeg = cv2.imencode(".jpg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))[1]
+        np.savez(clip / "crops.npz", data=np.tile(jpeg, 6), starts=len(jpeg) * np.arange(7))
         np.save(clip / "lightning.npy", rng.random((6, 41, 48, 48)).astype(np.float16))
         np.savez(
             clip / "labels.npz",
@@ -56,7 +65,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fps=30.0,
             motion="none",
             keypoints_lightning=rng.random((3, 2, 17, 3)).astype(np.float32),
+            keypoints_thunder=rng.random((3, 2, 17, 3)).astype(np.float32),
         )
+    for split in ("train", "validation"):
+        joints = np.broadcast_to(person(rng).numpy()[0], (8, 27, 3)).astype(np.float32)
+        angle = np.arange(6)
+        origins = np.stack((4 * np.cos(angle), 4 * np.sin(angle), np.ones(6)), -1).astype(np.float32)
+        rays = joints[:, None] - origins[:, None]
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        said = Sighting(origins, rays, np.full((8, 6, 27), 0.5, np.float32), np.ones((8, 6, 5), np.float32), joints)
+        save_sightings(folder / f"sightings_{split}.npz", [said])
     return folder
 
 
@@ -79,12 +97,18 @@ def losses(task: Task, seed: int) -> list[float]:
     return out
 
 
-@pytest.mark.parametrize("name", ["rays", "spatial"])
+@pytest.mark.parametrize("name", ["rays", "sightings", "spatial", "spatial from pixels"])
 def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path) -> None:
     """Three steps repeat to the last digit, whatever was drawn before; another seed gives others."""
 
     def task() -> Task:
-        return RaysTask(RAYS, data) if name == "rays" else SpatialTask(SPATIAL, data)
+        tasks: dict[str, Task] = {
+            "rays": RaysTask(RAYS, data),
+            "sightings": SightingsTask(SIGHTINGS, data),
+            "spatial": SpatialTask(SPATIAL, data),
+            "spatial from pixels": SpatialTask(PIXELS, data),
+        }
+        return tasks[name]
 
     once, again, other = losses(task(), 0), losses(task(), 0), losses(task(), 1)
     assert np.isfinite(once).all()
@@ -100,6 +124,6 @@ def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path
 
 def test_without_data_the_task_says_what_it_needs() -> None:
     """A folder that was not given is asked for by name."""
-    for task in (RaysTask(RAYS, None), SpatialTask(SPATIAL, None)):
+    for task in (RaysTask(RAYS, None), SightingsTask(SIGHTINGS, None), SpatialTask(SPATIAL, None)):
         with pytest.raises(InvalidInput, match="--data"):
             task.batch(0, 0, np.random.default_rng(0))

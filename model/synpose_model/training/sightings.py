@@ -1,0 +1,50 @@
+"""The task `sightings`: the relation module on what a spatial network said of rendered sequences, tokens included.
+
+Where `rays` has motions and rigs without end but no tokens, this has tokens but only the sequences that were drawn.
+`--data` is a folder with `sightings_train.npz` and `sightings_validation.npz` (of `synpose render sightings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synpose_model.data.rigs import present
+from synpose_model.data.sightings import Sighting, draw_windows, read_sightings
+from synpose_model.training.rays import RaysConfig, RaysTask
+from synpose_model.training.task import TaskSpec
+
+__all__ = ["SPEC", "SightingsTask"]
+
+_MOST_VIEWS = 6  # cameras of a rendered clip
+
+
+class SightingsTask(RaysTask):
+    """Batches of recorded windows; loss and validation are those of `rays`, but for exchanges, which are not told."""
+
+    def sample(
+        self, rng: np.random.Generator, split: str, count: int, length: int, views: int, hard: float
+    ) -> Mapping[str, Tensor]:
+        """As `RaysTask.sample`; `hard` is how often images are missing."""
+        windows = draw_windows(rng, self._sightings[split], count, length, min(views, _MOST_VIEWS))
+        mask = present(rng, count, length, windows.origins.shape[2], hard)
+        middle = windows.joints.mean((1, 2), keepdims=True)
+        return {
+            "origins": torch.from_numpy(windows.origins - middle),
+            "directions": torch.from_numpy(windows.directions),
+            "scores": torch.from_numpy(windows.scores * mask[..., None]),
+            "tokens": torch.from_numpy(windows.tokens),
+            "view_mask": torch.from_numpy(mask),
+            "joints": torch.from_numpy(windows.joints - middle),
+        }
+
+    @cached_property
+    def _sightings(self) -> dict[str, list[Sighting]]:
+        return {split: read_sightings(self.folder / f"sightings_{split}.npz") for split in ("train", "validation")}
+
+
+SPEC = TaskSpec(RaysConfig, SightingsTask)
