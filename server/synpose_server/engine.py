@@ -18,6 +18,7 @@ from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedMod
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
+from synpose_server.limbs import Limbs
 from synpose_server.report import ViewReport, rig_notices
 from synpose_server.requests import check_views
 from synpose_server.runtime import Model
@@ -56,6 +57,7 @@ class Estimation(Iterator[Frame]):
         self._pending, self._max_frames, self._release = notices, max_frames, release
         self._look_ahead = tracker.model.bundle.look_ahead
         self._held: deque[tuple[int, tuple[Notice, ...], list[TrackedPerson]]] = deque()  # seen, not yet answered
+        self._limbs: dict[int, Limbs] = {}  # by person
         self._ended = False
         self._closing = threading.Lock()
         self._closed = False
@@ -102,10 +104,12 @@ class Estimation(Iterator[Frame]):
 
     def _person(self, tracked: TrackedPerson) -> Person:
         """The tracked person in the joints of the skeleton that was asked for."""
-        lost = ~np.isfinite(tracked.joints[:, 0])  # (K,)
+        limbs = self._limbs.setdefault(tracked.id, Limbs(self._tracker.model.skeleton))
+        settled = limbs.settle(tracked.joints, tracked.sigma)
+        lost = ~np.isfinite(settled[:, 0])  # (K,)
         # a joint that reads from nothing, or from a joint that is not known, is not known
         known = (self._weights.sum(-1) > 0) & (self._weights @ lost == 0)  # (J,)
-        joints = self._weights @ np.nan_to_num(tracked.joints)
+        joints = self._weights @ np.nan_to_num(settled)
         sigma = np.sqrt(self._weights**2 @ np.nan_to_num(tracked.sigma) ** 2)
         return Person(
             id=tracked.id,
