@@ -22,6 +22,7 @@ from synpose_model.lifting import LiftingNetwork
 from synpose_model.spatial import SpatialNetwork
 from synpose_model.training.checkpoint import load_network
 from synpose_model.training.rays import RaysTask
+from synpose_model.training.tasks import find_task
 
 __all__ = ["Recipe", "pack"]
 
@@ -61,7 +62,9 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     if not 0 <= recipe.look_ahead < network.config.window:
         raise InvalidInput(f"look-ahead must be from 0 to {network.config.window - 1}", field="look_ahead")
     if data is not None:
-        RaysTask(config.task, data).fit_sigma(network, network.config.window - 1 - recipe.look_ahead)
+        task = find_task(config.run.task).make(config.task, data)
+        assert isinstance(task, RaysTask), task
+        task.fit_sigma(network, network.config.window - 1 - recipe.look_ahead)
     folder.mkdir(parents=True, exist_ok=True)
     spatial, side, keypoints = _spatial(recipe.spatial, folder)
     if keypoints != network.config.keypoints:

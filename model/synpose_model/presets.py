@@ -66,7 +66,7 @@ PRESETS: Mapping[str, Preset] = {
     "default": _DEFAULT,
     "fast": Preset(
         SpatialConfig(embedding="lightning", side=192, patch=4, dims=(96, 192), depths=(1, 1), heads=(3, 6), window=6),
-        _DEFAULT.relation,
+        replace(_DEFAULT.relation, window=8, smoothing=4),
     ),
     "paper": _PAPER,
     "paper-small": Preset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from synpose_model.lifting import LiftingNetwork
 from synpose_model.presets import ABLATIONS, PRESETS
 from synpose_model.relation import RelationConfig
 from synpose_model.spatial import SpatialConfig, SpatialNetwork
+from synpose_model.training.config import load_config
 
 
 @pytest.mark.parametrize("name", [*PRESETS, *ABLATIONS])
@@ -50,3 +53,22 @@ def test_joints_must_be_the_skeletons() -> None:
     """A relation network for 17 joints says whose they are."""
     with pytest.raises(ValueError, match="body27 has 27 joints, not 17"):
         RelationConfig(joints=17)
+
+
+CONFIGS = Path(__file__).parents[2] / "examples" / "training"
+
+
+@pytest.mark.parametrize(
+    ("name", "spatial", "relation"),
+    [
+        ("default", "spatial-thunder", "rays"),
+        ("fast", "spatial-lightning", "rays-fast"),
+        ("paper", "paper-spatial", "paper-relation"),
+        ("paper-small", "paper-small-spatial", "paper-small-relation"),
+    ],
+)
+def test_the_example_configs_train_the_presets(name: str, spatial: str, relation: str) -> None:
+    """What is trained by the files in examples/training is what the presets say."""
+    preset = PRESETS[name]
+    assert load_config(CONFIGS / f"{spatial}.toml").task.network == preset.spatial
+    assert load_config(CONFIGS / f"{relation}.toml").task.network == preset.relation

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose_model.data.errors import MIRROR, Errors, azimuth
+from synpose_model.heads import parts
 
 __all__ = ["Rays", "present", "simulate"]
 
@@ -15,6 +16,7 @@ Array = NDArray[np.float64]
 
 _MARGIN = 1.3  # width of a crop over the extent of the person's joints
 _COCO = slice(0, 17)
+_PARTS = parts().numpy().astype(bool)  # (parts, J): what is exchanged together
 
 
 class Rays(NamedTuple):
@@ -63,6 +65,12 @@ def simulate(rng: np.random.Generator, joints: Array, views: int, errors: Errors
     scores = replayed[2].swapaxes(1, 2).astype(np.float64)
     at = np.where(swapped[..., None], plane[..., MIRROR, :], plane)
     at = at + off * width[..., None, None] * np.exp(rng.normal(0, 0.25, (B, 1, views, 1, 1)))
+    # pose networks take left for right for as long as a pose lasts, one part or the whole body, and are sure of it
+    whole = _stretches(rng, (B, T, views, 1), 0.06 * hard)
+    crossed = (whole | _stretches(rng, (B, T, views, len(_PARTS)), 0.06 * hard)) @ _PARTS  # (B, T, V, J)
+    at = np.where(crossed[..., None], at[..., MIRROR, :], at)
+    scores = np.where(crossed, scores[..., MIRROR], scores)
+    swapped = np.where(crossed, ~swapped[..., MIRROR], swapped)
     turned = np.einsum("btvki,btvij->btvkj", np.concatenate((at, np.ones_like(at[..., :1])), -1), axes)
     directions = turned / np.linalg.norm(turned, axis=-1, keepdims=True)
 
