@@ -36,7 +36,7 @@ _KEYS = {
     "graphs",
     "metrics",
 }
-_OPTIONAL = {"look_ahead", "min_views", "least_score"}
+_OPTIONAL = {"look_ahead", "min_views", "least_score", "restores_sides"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class Bundle:
     `crop_size` is the side of the spatial graph's square input in pixels, `window` the largest T of the relation graph,
     `look_ahead` how many frame sets of the future the answer of a clip's frame may use, `min_views` the fewest views of
     an instant that the relation graph can answer, `least_score` the mean score of a view's better half of keypoints
-    from which it counts as showing the person: networks mean different things by a score. `metrics` maps what was
-    measured to numbers, with the command that made them.
+    from which it counts as showing the person: networks mean different things by a score. `restores_sides` tells that
+    the relation graph itself puts right what the spatial graph exchanged between left and right. `metrics` maps what
+    was measured to numbers, with the command that made them.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Bundle:
     look_ahead: int = 0
     min_views: int = 2
     least_score: float = 0.2
+    restores_sides: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Bundle:
@@ -96,6 +98,8 @@ class Bundle:
                 raise fail(f"its min_views is {min_views}, not 1 or 2")
             if not 0 <= (least_score := float(manifest.get("least_score", 0.2))) < 1:
                 raise fail(f"its least_score is {least_score}, not a score")
+            if not isinstance(restores_sides := manifest.get("restores_sides", False), bool):
+                raise fail(f"its restores_sides is {restores_sides!r}, not true or false")
             return cls(
                 name=str(manifest["name"]),
                 version=str(manifest["version"]),
@@ -111,6 +115,7 @@ class Bundle:
                 look_ahead=look_ahead,
                 min_views=min_views,
                 least_score=least_score,
+                restores_sides=restores_sides,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise fail(f"its manifest cannot be read ({error})") from error

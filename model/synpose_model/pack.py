@@ -36,11 +36,12 @@ class Recipe:
     """What a manifest says that no checkpoint knows.
 
     `spatial` is a checkpoint of the task `spatial`, or a bundle's name. `look_ahead` is how many later frames the
-    answer of a clip may use.
+    answer of a clip may use; `restores_sides` is false for networks that were trained without exchanged sides.
     """
 
     spatial: str = "accurate"
     look_ahead: int = 0
+    restores_sides: bool = True
     version: str = "0.1.0"
     description: str = ""
     provenance: Mapping[str, Any] | None = None
@@ -90,6 +91,7 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
         look_ahead=recipe.look_ahead,
         min_views=1,
         least_score=_LEAST_SCORE if Path(recipe.spatial).is_file() else 0.2,
+        restores_sides=recipe.restores_sides,
         metrics=dict(recipe.metrics or {}),
     )
     (folder / "MODEL_CARD.md").write_text(_card(bundle), encoding="utf-8")

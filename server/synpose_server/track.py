@@ -228,8 +228,9 @@ class Tracker:
         directions[beyond] = 0.0
         people = []
         for row, track in enumerate(self._tracks):
-            expected = track.predicted[:K]
-            restored, rays = track.sides.restore(self._origins, directions[row], keypoints[row], expected)
+            restored, rays = keypoints[row], directions[row]
+            if not self.model.bundle.restores_sides:
+                restored, rays = track.sides.restore(self._origins, rays, restored, track.predicted[:K])
             person = self._lift(track, restored, rays, tokens[row], keypoints[row])
             if person is not None:
                 people.append(person)

@@ -58,9 +58,15 @@ def painted(view: int) -> Image:
 
 def bundle(**fields: object) -> SimpleNamespace:
     """What is read of a bundle without learning, some `fields` changed or added."""
-    return SimpleNamespace(
-        **{"crop_size": 128, "window": 1, "look_ahead": 0, "min_views": 2, "least_score": 0.2, **fields}
-    )
+    usual = {
+        "crop_size": 128,
+        "window": 1,
+        "look_ahead": 0,
+        "min_views": 2,
+        "least_score": 0.2,
+        "restores_sides": False,
+    }
+    return SimpleNamespace(**{**usual, **fields})
 
 
 @dataclass
