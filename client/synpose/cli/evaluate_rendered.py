@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> None:
         if write:
             write((json.dumps(finite(report.as_dict()), indent=1, allow_nan=False) + "\n").encode())
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    for table in (_by_cameras(report), _by_views(report), _others(report), _keypoints(report), _worst(report)):
+    tables = (*_by_cameras(report), _by_views(report), _others(report), _keypoints(report), _worst(report))
+    for table in tables:
         out.print(table)
         out.print()
     for name, reason in skipped.items():
@@ -94,22 +95,34 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _by_cameras(report: RenderedReport) -> Table:
+def _by_cameras(report: RenderedReport) -> Iterator[Table]:
     names = [name for name in report.groups(report.methods[0]) if not name.startswith("seen by")]
-    return _errors(report, "error, mm, by number of cameras", {name: name.removesuffix(" cameras") for name in names})
+    columns = {name: name.removesuffix(" cameras") for name in names}
+    for title, measure, write in (
+        ("error, mm, by number of cameras", "mpjpe", _number),
+        ("aligned error, mm, by number of cameras", "p_mpjpe", _number),
+        ("within one sigma, by number of cameras", "within_one_sigma", _share),
+        ("within two sigma, by number of cameras", "within_two_sigma", _share),
+    ):
+        yield _grouped(report, title, columns, measure, write)
 
 
 def _by_views(report: RenderedReport) -> Table:
     names = [name for name in report.groups(report.methods[0]) if name.startswith("seen by")]
     title = "error, mm, by views that see the joint"
-    return _errors(report, title, {name: name.removeprefix("seen by ") for name in names})
+    return _grouped(report, title, {name: name.removeprefix("seen by ") for name in names}, "mpjpe", _number)
 
 
-def _errors(report: RenderedReport, title: str, columns: Mapping[str, str]) -> Table:
+def _grouped(
+    report: RenderedReport, title: str, columns: Mapping[str, str], measure: str, write: Callable[[float], str]
+) -> Table:
+    """One `measure` of every method that has it, by group."""
     table = _table(title, *columns.values())
     for method in report.methods:
         groups = report.groups(method)
-        table.add_row(method, *(_number(groups[name].mpjpe) for name in columns))
+        values = [getattr(groups[name], measure) if name in groups else math.nan for name in columns]
+        if not all(map(math.isnan, values)):
+            table.add_row(method, *map(write, values))
     return table
 
 
@@ -147,7 +160,7 @@ def _worst(report: RenderedReport) -> Table:
     motions = {clip.name: clip.motion for clip in report.clips}
     table.add_row("motion", *(motions[clip] for clip, _ in worst))
     for method in report.methods:
-        table.add_row(method, *(_number(errors[key][method]) for key in worst))
+        table.add_row(method, *(_number(errors[key].get(method, math.nan)) for key in worst))
     return table
 
 

@@ -6,7 +6,9 @@ The graphs are checked against the network; weights are stored as float16.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from synpose.cli.extras import needs_extra
 from synpose.errors import OptionsError
@@ -28,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the training's data folder: sigma is fitted on its validation part"
     )
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="JSON object of what was measured, for the card")
     parser.add_argument("--version", default="0.1.0", metavar="V", help="of the bundle (0.1.0)")
     parser.add_argument("--description", default="", metavar="TEXT", help="one line for people who choose a model")
 
@@ -38,8 +41,22 @@ def run(args: argparse.Namespace) -> None:
     with needs_extra("train,cpu"):
         from synpose_model.pack import Recipe, pack
     recipe = Recipe(
-        spatial=args.spatial, look_ahead=args.look_ahead, version=args.version, description=args.description
+        spatial=args.spatial,
+        look_ahead=args.look_ahead,
+        version=args.version,
+        description=args.description,
+        metrics=_metrics(args.metrics) if args.metrics else None,
     )
     bundle = pack(args.checkpoint, args.folder, recipe, data=args.data)
     size = sum(path.stat().st_size for path in bundle.graphs.values())
     print(f"{args.folder}: {bundle.name} {bundle.version}, {size / 1e6:.1f} MB in {len(bundle.graphs)} graphs")
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        metrics = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise OptionsError(f"{path} cannot be read as JSON: {error}", field="metrics") from error
+    if not isinstance(metrics, dict):
+        raise OptionsError(f"{path} holds no JSON object", field="metrics")
+    return metrics

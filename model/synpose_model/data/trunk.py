@@ -17,7 +17,7 @@ from synpose_model.pretrained import load_graph
 
 __all__ = ["GRAPHS", "Trunk", "movenet"]
 
-GRAPHS = {"thunder": BUNDLES / "accurate" / "spatial.onnx", "lightning": BUNDLES / "fast" / "spatial.onnx"}
+GRAPHS = {"thunder": BUNDLES / "accurate" / "spatial.onnx", "lightning": BUNDLES / "quick" / "spatial.onnx"}
 """Where each variant's weights lie in this package."""
 
 

@@ -51,9 +51,9 @@ class _Exact:
         return np.ones_like(drawn) if isinstance(shape, tuple) and shape[1:] == (1, 1) else drawn
 
 
-def exact(count: int, times: int, views: int, found: Errors) -> rigs.Rays:
+def exact(count: int, times: int, views: int, found: Errors, hard: float = 0.0) -> rigs.Rays:
     rng: np.random.Generator = _Exact(3)  # type: ignore[assignment]
-    return simulate(rng, people(count, times), views, found, np.ones(count), 0.0)
+    return simulate(rng, people(count, times), views, found, np.ones(count), hard)
 
 
 def test_without_errors_rays_pass_through_the_joints() -> None:
@@ -66,6 +66,20 @@ def test_without_errors_rays_pass_through_the_joints() -> None:
     assert rays.mask.all()
     np.testing.assert_allclose(rays.scores, 0.8, atol=1e-3)
     assert not rays.swapped.any()
+
+
+def test_exchanged_sides_are_told_and_last() -> None:
+    """Where keypoints are said to be exchanged, their rays pass through the joints of the other side, for a while."""
+    rays = exact(60, 8, 3, errors(), hard=1.0)
+    assert 0.02 < rays.swapped[..., :17].mean() < 0.2
+    lateral = np.arange(27) != MIRROR
+    assert not rays.swapped[..., ~lateral].any()
+    offset = rays.joints[:, :, None, MIRROR] - rays.origins[..., None, :]
+    along = (offset * rays.directions).sum(-1, keepdims=True)
+    away = np.linalg.norm(offset - along * rays.directions, axis=-1)
+    assert np.median(away[rays.swapped]) < 1e-6
+    changes = (rays.swapped[:, 1:] != rays.swapped[:, :-1]).mean()
+    assert changes < 0.6 * rays.swapped.mean()  # independent flags would change almost twice as often as they are set
 
 
 def test_calibrations_err_even_when_nothing_else_does() -> None:
