@@ -44,7 +44,7 @@ RELATION = (
 )  # fmt: skip
 TOKENS = ("rays", "tokens", "tokens-and-rays")
 TABLES = {"spatial": SPATIAL, "rays": RELATION, "sightings": TOKENS}
-STEPS = {"spatial": 500, "rays": 500, "sightings": 500}
+STEPS = {"spatial": 400, "rays": 500, "sightings": 400}
 SHOWN = {
     "spatial": {"limbs_median": "median", "limbs_mean": "mean", "hidden_mean": "hidden, mean"},
     "rays": {f"mm_{n}": f"{n} cameras" for n in (2, 3, 4, 6)} | {"jitter_4": "jitter, 4 cameras"},
