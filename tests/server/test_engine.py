@@ -122,7 +122,7 @@ def test_a_clip_becomes_frames_of_the_truth(make: Callable[..., Engine]) -> None
     """Header, index, id and views are those of the clip, and the joints those of the person who stands there."""
     engine = make()
     with engine.estimate(RIG, clip(3), Options()) as estimation:
-        assert (estimation.header.model.name, estimation.header.model.version) == ("accurate", "painted")
+        assert (estimation.header.model.name, estimation.header.model.version) == ("default", "painted")
         assert (estimation.header.skeleton, estimation.header.fps) == (COCO17, 30)
         assert estimation.count == 3
         answer = list(estimation)
@@ -426,9 +426,11 @@ def test_who_waits_gets_the_place_that_becomes_free(make: Callable[..., Engine],
 def test_models_are_listed(make: Callable[..., Engine]) -> None:
     """Every bundle is served in every skeleton, one of them by default."""
     engine = make()
-    assert {model.name: model.is_default for model in engine.models} == {"accurate": True, "fast": False}
+    assert {model.name: model.is_default for model in engine.models} == {
+        "accurate": False, "default": True, "fast": False, "quick": False,
+    }  # fmt: skip
     assert all(model.skeletons == tuple(SKELETONS) for model in engine.models)
-    assert engine.model("default") is engine.model("accurate")
+    assert engine.model("default").bundle.name == "default"
     with engine.estimate(RIG, clip(), Options(model="fast")) as estimation:
         assert estimation.header.model.name == "fast"
 
@@ -437,7 +439,7 @@ def test_only_one_model_is_loaded_on_request(make: Callable[..., Engine]) -> Non
     """An engine of one model says of the others that they are not loaded, and of strangers that they do not exist."""
     engine = make(only="fast")
     assert [model.name for model in engine.models] == ["fast"]
-    with pytest.raises(NotFound, match="'accurate' is not loaded"):
+    with pytest.raises(NotFound, match="'default' is not loaded"):
         engine.model("default")
     with pytest.raises(NotFound, match="no model 'huge'"):
         make(only="huge")

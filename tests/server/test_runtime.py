@@ -16,19 +16,19 @@ from synpose.skeleton import BODY27, COCO17
 from synpose_model.bundle import Bundle, Repository, write_manifest
 from synpose_server.runtime import Graph, Model
 
-FAST = Repository()["quick"]
-RELATION = FAST.graphs["relation"]  # the smallest graph
+QUICK = Repository()["quick"]
+RELATION = QUICK.graphs["relation"]  # the smallest graph
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     """The smaller of the shipped models."""
-    return Model(FAST)
+    return Model(QUICK)
 
 
 def crops(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Different pictures `(count, S, S, 3)`: noise on shades."""
-    side = FAST.crop_size
+    side = QUICK.crop_size
     shades = np.linspace(0, 200, count)[:, None, None, None]
     return (shades + np.random.default_rng(0).integers(0, 50, (count, side, side, 3))).astype(np.uint8)
 
@@ -123,15 +123,15 @@ def test_a_distant_world_origin_costs_nothing(model: Model) -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Callable[..., Bundle]:
-    """A copy of the fast bundle, with some fields or graphs changed."""
+    """A copy of the bundle quick, with some fields or graphs changed."""
 
     def copy(without: str | None = None, graphs: dict[str, Path] | None = None, **changed: Any) -> Bundle:
         folder = tmp_path / "copy"
         folder.mkdir()
-        sources = {kind: path for kind, path in {**FAST.graphs, **(graphs or {})}.items() if kind != without}
+        sources = {kind: path for kind, path in {**QUICK.graphs, **(graphs or {})}.items() if kind != without}
         kept = {kind: Path(shutil.copy(path, folder / f"{kind}.onnx")) for kind, path in sources.items()}
         fields = {"version": "1", "description": "", "licence": "", "provenance": {}, "metrics": {}, "window": 1}
-        fields |= {"skeleton": "coco17", "crop_size": FAST.crop_size}
+        fields |= {"skeleton": "coco17", "crop_size": QUICK.crop_size}
         return write_manifest(folder, graphs=kept, **{**fields, **changed})
 
     return copy
@@ -163,7 +163,7 @@ def test_a_manifest_that_does_not_fit_its_graph_is_told(copied: Callable[..., Bu
 def test_a_graph_of_another_kind_is_told(copied: Callable[..., Bundle], kind: str) -> None:
     """Any graph without the contract's inputs is found at start, not at the first request."""
     with pytest.raises(BundleError, match="bundle 'copy': its graphs do not fit it"):
-        Model(copied(graphs={kind: FAST.graphs["relation" if kind != "relation" else "spatial"]}))
+        Model(copied(graphs={kind: QUICK.graphs["relation" if kind != "relation" else "spatial"]}))
 
 
 def test_another_skeleton_is_told(copied: Callable[..., Bundle]) -> None:
@@ -175,8 +175,8 @@ def test_another_skeleton_is_told(copied: Callable[..., Bundle]) -> None:
 def test_another_number_of_keypoints_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spatial graph that reads fewer keypoints than the skeleton has joints is found at start."""
     monkeypatch.setattr(Model, "read", lambda self, crops: (np.zeros((len(crops), 16, 3)), np.zeros((len(crops), 0))))
-    with pytest.raises(BundleError, match="bundle 'fast': its graphs do not fit it"):
-        Model(FAST)
+    with pytest.raises(BundleError, match="bundle 'quick': its graphs do not fit it"):
+        Model(QUICK)
 
 
 # -- networks over time --------------------------------------------------------------------------------------------
