@@ -227,6 +227,7 @@ NAN, INFINITY = float("nan"), float("inf")
 NO_VIDEO = Refused("video-error", "video", "cam02")
 TOO_LARGE = Refused("limit-exceeded", "video", "cam02")
 BAD_UNITS = Refused("calibration-error", "options.units")
+NEEDS_TWO = {"model": "quick"}  # the learned models answer one camera, too
 ALONE = Refused("invalid-input", "video", "cam02")
 
 
@@ -339,15 +340,16 @@ TABLE: dict[str, Row] = {
         ALONE,
         ("http",),
     ),
-    "one camera only": (lambda: Request(videos=[("cam01", video("cam01"))]), ALONE, VIDEO),
+    "one camera only": (lambda: Request(videos=[("cam01", video("cam01"))], options=NEEDS_TWO), ALONE, VIDEO),
     "images of one camera only": (
-        lambda: Request(frame_sets=[{"cam01": jpegs("cam01")[0]}]),
+        lambda: Request(frame_sets=[{"cam01": jpegs("cam01")[0]}], options=NEEDS_TWO),
         Refused("invalid-input", "frame_sets", "cam02"),
         IMAGE,
     ),
     "one camera calibrated only": (
         lambda: calibrated(
-            lambda cameras: cameras.__delitem__(slice(1, None)), Request(videos=[("cam01", video("cam01"))])
+            lambda cameras: cameras.__delitem__(slice(1, None)),
+            Request(videos=[("cam01", video("cam01"))], options=NEEDS_TWO),
         ),
         Refused("invalid-input", "video"),
         VIDEO,
