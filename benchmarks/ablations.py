@@ -44,7 +44,7 @@ RELATION = (
 )  # fmt: skip
 TOKENS = ("rays", "tokens", "tokens-and-rays")
 TABLES = {"spatial": SPATIAL, "rays": RELATION, "sightings": TOKENS}
-STEPS = {"spatial": 400, "rays": 500, "sightings": 400}
+STEPS = {"spatial": 250, "rays": 500, "sightings": 400}
 SHOWN = {
     "spatial": {"limbs_median": "median", "limbs_mean": "mean", "hidden_mean": "hidden, mean"},
     "rays": {f"mm_{n}": f"{n} cameras" for n in (2, 3, 4, 6)} | {"jitter_4": "jitter, 4 cameras"},
@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=tuple(TABLES), default=tuple(TABLES), help="which tables")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="only these rows")
     args = parser.parse_args()
-    results: dict[str, dict[str, Any]] = {}
+    written = args.out / "results.json"
+    results: dict[str, dict[str, Any]] = json.loads(written.read_text()) if written.exists() else {}
     for task in args.tables:
         names = [name for name in TABLES[task] if not args.only or name in args.only]
         if not names:
@@ -70,7 +71,7 @@ def main() -> None:
             rows[name]["ms"] = ms
         results[task] = rows
         print(table(task, rows), flush=True)
-        (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        written.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def preset(name: str) -> Preset:

@@ -22,7 +22,7 @@ from synpose_model.lifting import LiftingNetwork
 from synpose_model.spatial import SpatialNetwork
 from synpose_model.training.checkpoint import load_network
 from synpose_model.training.rays import RaysTask
-from synpose_model.training.tasks import find_task
+from synpose_model.training.sightings import SightingsTask
 
 __all__ = ["Recipe", "pack"]
 
@@ -53,8 +53,9 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     """Write the bundle `folder` of the checkpoint `relation`; its name is the folder's.
 
     Graphs that a bundle beside it holds are referred to, others are written. Where `data` is the folder that it was
-    trained on, sigma is fitted on its validation part. Raises `BundleError` if a graph does not
-    answer as its network does, `InvalidInput` for files that are no checkpoints of what they should be.
+    trained on, sigma is fitted on what the spatial network said of its sequences, or else on simulated rays of its
+    validation part. Raises `BundleError` if a graph does not answer as its network does, `InvalidInput` for files that
+    are no checkpoints of what they should be.
     """
     trained, config = load_network(relation)
     if not isinstance(trained, LiftingNetwork):
@@ -64,8 +65,8 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     if not 0 <= recipe.look_ahead < network.config.window:
         raise InvalidInput(f"look-ahead must be from 0 to {network.config.window - 1}", field="look_ahead")
     if data is not None:
-        task = find_task(config.run.task).make(config.task, data)
-        assert isinstance(task, RaysTask), task
+        seen = (data / "sightings_validation.npz").exists()
+        task = (SightingsTask if seen else RaysTask)(config.task, data)
         task.fit_sigma(network, network.config.window - 1 - recipe.look_ahead)
     folder.mkdir(parents=True, exist_ok=True)
     spatial, side, keypoints, origin = _spatial(recipe.spatial, folder)

@@ -30,6 +30,15 @@ _FOUND = len(COCO17)  # joints that the detector finds and crops surround: the f
 _SHOULDERS, _HIPS = (
     [COCO17.joints.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip")
 )
+_HEAD = 0.45  # of the trunk's length, above the shoulders
+# limb by limb: the near joint, the far one, and how far below, in lengths of the trunk
+_HANGING = [
+    (COCO17.joints.index(f"{side}_{near}"), COCO17.joints.index(f"{side}_{far}"), share)
+    for side in ("left", "right")
+    for near, far, share in (
+        ("shoulder", "elbow", 0.6), ("elbow", "wrist", 0.5), ("hip", "knee", 0.85), ("knee", "ankle", 0.85),
+    )
+]  # fmt: skip
 _DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
 _MARGIN = 1.3  # width of a crop over the extent of the person's joints
@@ -317,8 +326,26 @@ class Tracker:
 
 
 def _filled(joints: Array) -> Array:
-    """`joints` `(K, 3)` with NaN replaced by the mean of the others: good enough to place a crop."""
+    """COCO's `joints` `(17, 3)` with NaN replaced: good enough to place a crop that misses no limb.
+
+    What is unknown hangs down the trunk, as on someone who stands; without a trunk it lies in the mean of the others.
+    """
+    shoulders, hips = (_middle(joints[pair]) for pair in (_SHOULDERS, _HIPS))
+    down = hips - shoulders
+    joints = joints.copy()
+    if np.isfinite(down).all():
+        joints[:5] = np.where(np.isfinite(joints[:5]), joints[:5], shoulders - _HEAD * down)
+        for place, pair in ((shoulders, _SHOULDERS), (hips, _HIPS)):
+            joints[pair] = np.where(np.isfinite(joints[pair]), joints[pair], place)
+        for near, far, share in _HANGING:
+            joints[far] = np.where(np.isfinite(joints[far]), joints[far], joints[near] + share * down)
     return np.where(np.isfinite(joints), joints, np.nanmean(joints, axis=0))
+
+
+def _middle(pair: Array) -> Array:
+    """Of the two `(2, 3)`, or the one that is known; NaN if none is."""
+    known = np.isfinite(pair).all(-1)
+    return pair[known].mean(0) if known.any() else np.full(3, np.nan)
 
 
 def _completing(skeleton: Skeleton) -> Array:

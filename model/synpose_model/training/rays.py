@@ -51,6 +51,9 @@ class RaysConfig:
 class RaysTask:
     """Batches of simulated rays, and the loss that `pose_loss` is."""
 
+    calibration = "validation"
+    """The split on which sigma is fitted."""
+
     def __init__(self, config: RaysConfig, data: Path | None) -> None:
         self.config, self._data = config, data
 
@@ -93,7 +96,7 @@ class RaysTask:
             out[f"mm_{views}"] = 1e3 * float(middle[:, _LIMBS].mean())
             if views == 1:
                 continue
-            robust = network.triangulate(*self._inputs(batch))[0][:, window // 2, _LIMBS]
+            robust = network.triangulate(*self._inputs(batch)[:4])[0][:, window // 2, _LIMBS]
             out[f"robust_{views}"] = 1e3 * float((robust - truth[:, window // 2, _LIMBS]).norm(dim=-1).nanmean())
             out[f"within_{views}"] = float((middle < sigma[:, window // 2]).float().mean())
             if views == 4:
@@ -107,23 +110,24 @@ class RaysTask:
     def fit_sigma(self, network: LiftingNetwork, instant: int) -> None:
         """Set `network.sigma_scale` so that of each number of views 68 % of the joints lie within sigma.
 
-        On validation data, at position `instant` of whole windows: the one that will be served.
+        On the split `calibration`, at position `instant` of whole windows: the one that will be served. Numbers of
+        views that no clip has keep the scale of the largest that one has.
         """
         window = self.config.network.window
         scales = torch.ones_like(network.sigma_scale)
         network.sigma_scale.copy_(scales)
         for views in range(1, len(scales)):
             rng = np.random.default_rng((10, views))
-            batch = self.sample(rng, "validation", 192, window, views, 0.3)
+            batch = self.sample(rng, self.calibration, 384, window, views, 0.3)
             with torch.inference_mode():
                 joints, sigma, _ = network(*self._inputs(batch))
             truth = batch["joints"]
             if views == 1:
                 joints, truth = (part - part[:, :, 18:19] for part in (joints, truth))
             ratio = ((joints - truth).norm(dim=-1) / sigma)[:, instant]
-            count = batch["view_mask"][:, instant].sum(-1)
-            ratio = ratio[count == views]
-            scales[views] = ratio[ratio.isfinite()].quantile(0.6827)
+            ratio = ratio[batch["view_mask"][:, instant].sum(-1) == views]
+            ratio = ratio[ratio.isfinite()]
+            scales[views] = ratio.quantile(0.6827) if len(ratio) else scales[views - 1]
         network.sigma_scale.copy_(scales)
 
     def sample(

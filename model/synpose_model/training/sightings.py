@@ -26,6 +26,9 @@ _MOST_VIEWS = 6  # cameras of a rendered clip
 class SightingsTask(RaysTask):
     """Batches of recorded windows; loss and validation are those of `rays`, but for exchanges, which are not told."""
 
+    calibration = "all"
+    """For a network that was trained on rays, all of it is new: none of these images, motions with these bodies."""
+
     def sample(
         self, rng: np.random.Generator, split: str, count: int, length: int, views: int, hard: float
     ) -> Mapping[str, Tensor]:
@@ -44,7 +47,8 @@ class SightingsTask(RaysTask):
 
     @cached_property
     def _sightings(self) -> dict[str, list[Sighting]]:
-        return {split: read_sightings(self.folder / f"sightings_{split}.npz") for split in ("train", "validation")}
+        train, validation = (read_sightings(self.folder / f"sightings_{s}.npz") for s in ("train", "validation"))
+        return {"train": train, "validation": validation, self.calibration: train + validation}
 
 
 SPEC = TaskSpec(RaysConfig, SightingsTask)

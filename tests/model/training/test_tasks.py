@@ -122,6 +122,15 @@ def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path
         torch.testing.assert_close(value, late[key], atol=0, rtol=0, equal_nan=True)
 
 
+def test_networks_that_read_tokens_are_validated_beside_triangulation(data: Path) -> None:
+    """Validation of a token network has its error and that of the rays alone."""
+    task = SightingsTask(SIGHTINGS, data)
+    with torch.inference_mode():
+        numbers = task.validate(task.build().eval())
+    assert numbers["robust_4"] < 1  # the recorded rays are exact
+    assert np.isfinite(numbers["mm_4"])
+
+
 def test_without_data_the_task_says_what_it_needs() -> None:
     """A folder that was not given is asked for by name."""
     for task in (RaysTask(RAYS, None), SightingsTask(SIGHTINGS, None), SpatialTask(SPATIAL, None)):
