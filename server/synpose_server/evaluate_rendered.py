@@ -106,19 +106,22 @@ class RenderedReport:
     def groups(self, method: str, joints: Sequence[int] = tuple(LIMBS)) -> dict[str, Measures]:
         """Measures by group of cases, over `joints`: all, by number of cameras, and by views that see a joint.
 
+        Single cameras are a group of their own: what they say of distance is a guess.
+
         The last ones, "seen by n", are over single joints of single frames: relative errors do not exist there.
         """
         cases = [case for case in self.cases if case.method == method]
+        several = [case for case in cases if len(case.cameras) > 1] or cases
         counts = sorted({len(case.cameras) for case in cases})
         chosen = {
-            "all": cases,
+            "all": several,
             **{f"{n} cameras": [c for c in cases if len(c.cameras) == n] for n in counts},
             "2-3 cameras": [c for c in cases if 2 <= len(c.cameras) < 4],
             "4+ cameras": [c for c in cases if len(c.cameras) >= 4],
         }
         groups = {name: measure(some, joints) for name, some in chosen.items() if some}
         for name, views in (("0", (0,)), ("1", (1,)), ("2", (2,)), ("3+", range(3, 17))):
-            groups[f"seen by {name}"] = measure(cases, joints, views)
+            groups[f"seen by {name}"] = measure(several, joints, views)
         return groups
 
     def as_dict(self) -> dict[str, Any]:
@@ -163,8 +166,9 @@ def evaluate_rendered(
     """Estimate every clip by every model, from all its cameras and from subsets of as many as `sizes` say.
 
     `engines` are by model. `baselines` run on the detections of each spatial graph once, those of the first model that
-    has it, and are called "baseline (model)". `progress` is told what is done, how many of the images are read, and how
-    many there are. Raises as `Engine.estimate`.
+    has it, and are called "baseline (model)". A model that needs more cameras than a subset has is left out there.
+    `progress` is told what is done, how many of the images are read, and how many there are. Raises as
+    `Engine.estimate`.
     """
     chosen = [(clip, cameras) for clip in clips for cameras in camera_choices(clip, sizes)]
     total = len(engines) * sum(len(clip.joints) * len(cameras) for clip, cameras in chosen)
@@ -177,6 +181,9 @@ def evaluate_rendered(
     for whole, cameras in chosen:
         clip = whole.subset(cameras)
         for name, engine in engines.items():
+            if len(cameras) < engine.model(name).bundle.min_views:
+                total -= len(clip.joints) * len(cameras)
+                continue
             answer, detections = _estimate(engine, name, clip)
             cases.append(answer)
             done += len(clip.joints) * len(cameras)
