@@ -33,7 +33,7 @@ START = 2  # frame sets of the clip that shows the start-up
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["accurate", "fast"], metavar="NAME", help="models to measure")
+    parser.add_argument("--models", nargs="+", default=["accurate", "quick"], metavar="NAME", help="models to measure")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are over these (5)")
     parser.add_argument(
         "--clip",
