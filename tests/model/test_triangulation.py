@@ -110,8 +110,8 @@ def test_gradients_of_the_closed_form() -> None:
 
 @pytest.fixture(scope="module")
 def served() -> Model:
-    """The default bundle as the server runs it."""
-    return Model(Repository()["default"])
+    """The bundle `accurate` as the server runs it."""
+    return Model(Repository()["accurate"])
 
 
 def furthest(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -130,7 +130,7 @@ def relate(model: Model, rays: Rays) -> tuple[NDArray[np.float64], ...]:
 def test_view_order_masks_and_batch_mates_change_nothing(
     served: Model, seed: int, views: int, frames: int, people: int
 ) -> None:
-    """Properties of every relation graph, checked on the one that is served."""
+    """Properties of every relation graph, here of the one without learning; `test_lifting` has the others."""
     rng = np.random.default_rng(seed)
     parts = [
         [batch(rng.uniform(-1, 1, (17, 3)) + (0, 0, 1), views, 0.05, int(rng.integers(2**31))) for _ in range(frames)]
