@@ -42,6 +42,21 @@ class Skeleton:
         )
 
     @cached_property
+    def mirror(self) -> NDArray[np.int64]:
+        """For each joint the one on the other side, `(J,)`; mid-body joints are their own."""
+        out = np.arange(len(self))
+        for left, right in self.pairs:
+            out[[left, right]] = right, left
+        return out
+
+    @cached_property
+    def exchanged_parts(self) -> NDArray[np.bool_]:
+        """What pose networks exchange between left and right together, `(3, J)`: arms, legs and the face."""
+        sided = np.arange(len(self)) != self.mirror
+        named = [[any(n in name for n in part) for name in self.joints] for part in _EXCHANGED]
+        return np.asarray(np.array(named) & sided, dtype=np.bool_)
+
+    @cached_property
     def limbs(self) -> tuple[tuple[int, int], ...]:
         """The eight long limb bones (upper and lower arms and legs) as (parent-side, far-side) joints."""
         index = {name: j for j, name in enumerate(self.joints)}
@@ -69,6 +84,8 @@ class Skeleton:
                     break
         return weights
 
+
+_EXCHANGED = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel"), ("eye", "ear"))
 
 # What a mid-body joint is where a skeleton does not name it: the mean of the joints of the first recipe that applies.
 _HIPS, _SHOULDERS = ("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")

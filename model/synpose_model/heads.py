@@ -11,7 +11,7 @@ from torch.nn import functional
 from synpose.skeleton import BODY27, Skeleton, get_skeleton
 from synpose_model.relation import RelationConfig
 
-__all__ = ["PARTS", "Aim", "Aimed", "RegressionHead", "Smoother", "mirror", "parts"]
+__all__ = ["Aim", "Aimed", "RegressionHead", "Smoother", "mirror", "parts"]
 
 _ROBUST = 0.08  # metres from joint to ray at which the ray counts a quarter, as in `RobustTriangulation`
 _TIE = 1e-4  # weight of the first guess against the rays: decides only what the rays leave open
@@ -21,25 +21,15 @@ _MINORS = [
 ]
 """Places of the four numbers of each cofactor of a 3×3 matrix: the first two's product less the last two's."""
 
-PARTS = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel"), ("eye", "ear"))
-"""What a pose network exchanges between left and right together: arms, legs, the face."""
-
 
 def mirror(skeleton: Skeleton = BODY27) -> Tensor:
     """For each joint the one on the other side, `(J,)`."""
-    out = torch.arange(len(skeleton))
-    for left, right in skeleton.pairs:
-        out[left], out[right] = right, left
-    return out
+    return torch.from_numpy(skeleton.mirror)
 
 
 def parts(skeleton: Skeleton = BODY27) -> Tensor:
-    """Which joints belong to which of `PARTS`, `(parts, J)` of 0 and 1; mid-body joints to none."""
-    sided = {j for pair in skeleton.pairs for j in pair}
-    rows = [
-        [float(j in sided and any(n in name for n in part)) for j, name in enumerate(skeleton.joints)] for part in PARTS
-    ]
-    return torch.tensor(rows)
+    """Which joints belong to which part, arms, legs or face, `(parts, J)` of 0 and 1; mid-body joints to none."""
+    return torch.from_numpy(skeleton.exchanged_parts).float()
 
 
 class Aimed(NamedTuple):
@@ -65,7 +55,7 @@ class Aim(nn.Module):
         J, dim = config.joints, config.dim
         self.weights = nn.Linear(dim, J)
         self.shifts = nn.Linear(dim, 3 * J)
-        self.exchange = nn.Linear(dim, len(PARTS))
+        self.exchange = nn.Linear(dim, len(parts()))
         for layer in (self.weights, self.shifts, self.exchange):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

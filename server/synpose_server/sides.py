@@ -20,7 +20,6 @@ __all__ = ["Sides"]
 
 Array = NDArray[np.float64]
 
-_PARTS = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel"), ("eye", "ear"))
 _FAR = 0.15  # metres from ray to joint at which a keypoint counts as half wrong
 _WRONG = 0.15  # mean wrongness from which a part may be exchanged (all its keypoints 6 cm off)
 _BETTER = 0.7  # how much less wrong it must be when exchanged
@@ -36,14 +35,9 @@ class Sides:
     """
 
     def __init__(self, skeleton: Skeleton) -> None:
-        self._mirror = np.arange(len(skeleton))
-        for left, right in skeleton.pairs:
-            self._mirror[[left, right]] = right, left
-        sided = {j for pair in skeleton.pairs for j in pair}
-        self._parts = np.array(
-            [[j in sided and any(n in name for n in part) for j, name in enumerate(skeleton.joints)] for part in _PARTS]
-        )  # (P, K)
-        self._overruled = np.zeros(len(_PARTS), int)
+        self._mirror = skeleton.mirror
+        self._parts: NDArray[np.bool_] = skeleton.exchanged_parts  # (P, K)
+        self._overruled = np.zeros(len(self._parts), int)
 
     def restore(self, origins: Array, directions: Array, keypoints: Array, expected: Array) -> tuple[Array, Array]:
         """Keypoints `(V, K, 3)` and their rays `(V, K, 3)`, exchanged where `expected` `(K, 3)` says so.
@@ -66,7 +60,7 @@ class Sides:
 
     def _exchange(self, wanted: NDArray[np.bool_], keypoints: Array, directions: Array) -> tuple[Array, Array]:
         """Keypoints and rays with left and right exchanged where `wanted` `(P, V)`."""
-        cross = (wanted[:, :, None] & self._parts[:, None, :]).any(0)[..., None]  # (V, K, 1)
+        cross = np.any(wanted[:, :, None] & self._parts[:, None, :], axis=0)[:, :, None]  # (V, K, 1)
         return (
             np.where(cross, keypoints[:, self._mirror], keypoints),
             np.where(cross, directions[:, self._mirror], directions),

@@ -22,9 +22,7 @@ __all__ = ["Errors", "azimuth", "collect", "read_errors"]
 
 Array = NDArray[np.float64]
 
-MIRROR = np.arange(len(BODY27))
-for _left, _right in BODY27.pairs:
-    MIRROR[[_left, _right]] = _right, _left
+MIRROR = BODY27.mirror
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.skeleton import BODY27
 from synpose_model.data.errors import MIRROR, Errors, azimuth
-from synpose_model.heads import parts
 
 __all__ = ["Rays", "present", "simulate"]
 
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 _MARGIN = 1.3  # width of a crop over the extent of the person's joints
 _COCO = slice(0, 17)
-_PARTS = parts().numpy().astype(bool)  # (parts, J): what is exchanged together
+_PARTS = BODY27.exchanged_parts  # (parts, J): what is exchanged together
 
 
 class Rays(NamedTuple):
