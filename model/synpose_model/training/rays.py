@@ -29,7 +29,7 @@ from synpose_model.training.task import TaskSpec
 
 __all__ = ["SPEC", "RaysConfig", "RaysTask", "pose_loss"]
 
-_VIEWS = np.array((0.08, 0.26, 0.22, 0.2, 0.1, 0.08, 0.03, 0.03))  # chance of 1 to 8 cameras: two and three are hardest
+_VIEWS = np.array((0.18, 0.28, 0.2, 0.14, 0.07, 0.07, 0.03, 0.03))  # chance of 1 to 8 cameras: few are hardest
 _LIMBS, _PAIRS = np.array(BODY27.limb_joints), np.array([*BODY27.bones])
 _PART_SHARES = (parts() / parts().sum(-1, keepdim=True)).numpy().T  # (27, parts)
 _FEET = [j for j, name in enumerate(BODY27.joints) if "toe" in name or "heel" in name]
@@ -122,8 +122,6 @@ class RaysTask:
             with torch.inference_mode():
                 joints, sigma, _ = network(*self._inputs(batch))
             truth = batch["joints"]
-            if views == 1:
-                joints, truth = (part - part[:, :, 18:19] for part in (joints, truth))
             ratio = ((joints - truth).norm(dim=-1) / sigma)[:, instant]
             ratio = ratio[batch["view_mask"][:, instant].sum(-1) == views]
             ratio = ratio[ratio.isfinite()]
@@ -199,7 +197,7 @@ def pose_loss(
     relative = error - error[:, :, 18:19]
     about = relative.square().sum(-1).add(1e-8).sqrt()
     single = mask.any(1).sum(-1) < 2  # (B,)
-    world = torch.where(single, 0.1, 1.0)[:, None, None]
+    world = torch.where(single, 0.3, 1.0)[:, None, None]
     position = (world * distance.clamp(max=2.0)).mean() + 0.5 * about.mean()
     ends = torch.as_tensor(_PAIRS, device=joints.device)
     lengths, true = (
@@ -212,8 +210,7 @@ def pose_loss(
         loss = loss + config.acceleration * second.square().sum(-1).add(1e-8).sqrt().mean()
     # a radius with 68 % inside, of errors whose density falls off exponentially in three dimensions
     sigma = torch.where(there[..., None], sigma, 1.0)
-    radius = torch.where(single[:, None, None], about, distance).detach()
-    likelihood = (3 * sigma.log() + 3.5 * radius / sigma)[there].mean()
+    likelihood = (3 * sigma.log() + 3.5 * distance.detach() / sigma)[there].mean()
     loss = loss + config.sigma * likelihood
     return loss, {
         "mm": 1e3 * distance.detach().mean(),
