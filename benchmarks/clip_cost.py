@@ -3,11 +3,12 @@
     python benchmarks/clip_cost.py
     python benchmarks/clip_cost.py --models fast --repeats 5 --clip CALIBRATION VIDEO...
 
-Three things are measured in turn, each in a process of its own, `--repeats` times: the command on the whole clip, the
-command on the clip's first frame sets (its start-up: imports, loading, finding the person), and the bare work: PyAV
-decoding every frame without conversion, and ONNX Runtime running the spatial graph on the crops that the engine made,
-in its batches, with its threads. Numbers are CPU milliseconds (user and system) a frame set; the machine may be busy
-with other things, so only ratios within one round and their medians mean anything.
+Three things are measured, each in a process of its own, `--repeats` times, of one model after the other: the command on
+the whole clip, the command on the clip's first frame sets (its start-up: imports, loading, finding the person), and the
+bare work: PyAV decoding every frame without conversion, and ONNX Runtime running the spatial graph on the crops that
+the engine made, in its batches, with its threads. Numbers are CPU milliseconds (user and system) a frame set; the
+machine may be busy with other things, so only ratios within one round and their medians mean anything. Every further
+model is also compared with the first.
 """
 
 from __future__ import annotations
@@ -52,16 +53,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         short = [_head(video, folder, START) for video in videos]
-        for model in args.models:
-            count = record(calibration, videos, model, folder / model)
-            rows = []
-            for _ in range(args.repeats):
+        counts = {model: record(calibration, videos, model, folder / model) for model in args.models}
+        rows: dict[str, list[tuple[float, ...]]] = {model: [] for model in args.models}
+        for _ in range(args.repeats):
+            for model, count in counts.items():
                 whole = estimate(calibration, videos, model, folder)
                 start = estimate(calibration, short, model, folder)
                 decode = _bare_process("decode", *map(str, videos)) / count
                 infer = _bare_process("infer", str(folder / model)) / count
-                rows.append((whole / count, start, (whole - start) / (count - START), decode, infer))
-            report(model, count, np.array(rows) * 1e3)
+                rows[model].append((whole / count, start, (whole - start) / (count - START), decode, infer))
+        tables = {model: np.array(rows[model]) * 1e3 for model in args.models}
+        for model, table in tables.items():
+            report(model, counts[model], table)
+        first = args.models[0]
+        for model in args.models[1:]:
+            ratios = tables[model][:, 2] / tables[first][:, 2]
+            what = f"{model} to {first}, a further frame set"
+            print(f"  {what:<46}{statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
 def report(model: str, count: int, rows: np.ndarray) -> None:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from synpose_model.image import Image
 
-__all__ = ["Crop", "letterbox"]
+__all__ = ["MARGIN", "Crop", "letterbox"]
+
+MARGIN = 1.3
+"""Width of a crop over the extent of the person's joints, in training as in the server."""
 
 Array = NDArray[np.float64]
 

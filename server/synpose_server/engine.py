@@ -57,6 +57,7 @@ class Estimation(Iterator[Frame]):
         self._pending, self._max_frames, self._release = notices, max_frames, release
         self._look_ahead = tracker.model.bundle.look_ahead
         self._held: deque[tuple[int, tuple[Notice, ...], list[TrackedPerson]]] = deque()  # seen, not yet answered
+        self._eyes = np.stack([camera.center for camera in tracker.rig])
         self._limbs: dict[int, Limbs] = {}  # by person
         self._ended = False
         self._closing = threading.Lock()
@@ -105,7 +106,8 @@ class Estimation(Iterator[Frame]):
     def _person(self, tracked: TrackedPerson) -> Person:
         """The tracked person in the joints of the skeleton that was asked for."""
         limbs = self._limbs.setdefault(tracked.id, Limbs(self._tracker.model.skeleton))
-        settled = limbs.settle(tracked.joints, tracked.sigma)
+        alone = self._eyes[tracked.seen][0] if tracked.seen.sum() == 1 else None
+        settled = limbs.settle(tracked.joints, tracked.sigma, alone)
         lost = ~np.isfinite(settled[:, 0])  # (K,)
         # a joint that reads from nothing, or from a joint that is not known, is not known
         known = (self._weights.sum(-1) > 0) & (self._weights @ lost == 0)  # (J,)

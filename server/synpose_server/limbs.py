@@ -30,10 +30,12 @@ class Limbs:
         self._total = [np.zeros(4), np.zeros(4)]
         self._weight = [np.zeros(4), np.zeros(4)]
 
-    def settle(self, joints: Array, sigma: Array) -> Array:
+    def settle(self, joints: Array, sigma: Array, eye: Array | None = None) -> Array:
         """`joints` `(J, 3)` with `sigma` `(J,)`, metres, of the next frame, moved to where the limbs have their length.
 
-        Each joint as far as it is unsure. Joints that are not known (NaN) stay so, and their limbs are left out.
+        Each joint as far as it is unsure. Joints that are not known (NaN) stay so, and their limbs are left out. `eye`
+        `(3,)` is the centre of the only camera that saw the person, if it was only one: it tells directions, not how
+        far away they are, so first the whole pose goes to where its limbs have their usual size.
         """
         joints, variance = joints.copy(), np.maximum(sigma, _SUREST) ** 2
         for part, ends in enumerate(self._parts):
@@ -42,10 +44,20 @@ class Limbs:
             known = np.isfinite(length) & np.isfinite(weight)
             self._total[part] += np.where(known, weight * length, 0.0)
             self._weight[part] += np.where(known, weight, 0.0)
+        if eye is not None:
+            joints = eye + self._scale(joints) * (joints - eye)
         for _ in range(_ROUNDS):
             for part, ends in enumerate(self._parts):
                 self._pull(joints, variance, ends, self._total[part], self._weight[part])
         return joints
+
+    def _scale(self, joints: Array) -> float:
+        """What a pose is to be multiplied by for its limbs to have the lengths that are known."""
+        ends, total, weight = (np.concatenate(parts) for parts in (self._parts, self._total, self._weight))
+        length = np.linalg.norm(joints[ends[:, 1]] - joints[ends[:, 0]], axis=-1)
+        fit = np.isfinite(length) & (length > 0) & (weight > 0)
+        known = total[fit] / weight[fit]
+        return float(known @ length[fit] / (length[fit] @ length[fit])) if fit.any() else 1.0
 
     @staticmethod
     def _pull(joints: Array, variance: Array, ends: Array, total: Array, weight: Array) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from synpose.errors import CalibrationError
 from synpose.rig import Rig
 from synpose.skeleton import COCO17, Skeleton
-from synpose_model.crop import Crop, letterbox
+from synpose_model.crop import MARGIN, Crop, letterbox
 from synpose_model.image import Image
 from synpose_model.rays import ray_distances
 from synpose_server.associate import Detection, associate, place, stature
@@ -41,7 +41,6 @@ _HANGING = [
 ]  # fmt: skip
 _DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
-_MARGIN = 1.3  # width of a crop over the extent of the person's joints
 _ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
 _IN_VIEW = 0.3  # least share of a crop that must lie inside the image
 _FOUND_SCORE = 0.2  # of the detector, from which there is someone
@@ -251,7 +250,7 @@ class Tracker:
         points = self.rig.cameras[view].project(track.predicted[:_FOUND])
         if not np.isfinite(points).all():
             return None
-        crop = Crop.around(points, self.model.bundle.crop_size, _MARGIN, _up(points))
+        crop = Crop.around(points, self.model.bundle.crop_size, MARGIN, _up(points))
         return crop if crop.overlap(image.size) >= _IN_VIEW else None
 
     def _lift(

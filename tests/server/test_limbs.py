@@ -68,3 +68,16 @@ def test_the_first_pose_stays_and_unknown_joints_stay_unknown() -> None:
     assert np.isnan(settled[wrist]).all()
     known = np.arange(27) != wrist
     assert settled[known] == pytest.approx(joints[known])
+
+
+def test_one_camera_keeps_its_distance() -> None:
+    """Poses that a single camera places now nearer, now farther all come to be equally far away, in their direction."""
+    truth, eye = walk(120), np.array((0.0, -4.0, 1.0))
+    near_or_far = np.random.default_rng(2).uniform(0.7, 1.3, len(truth))
+    limbs = Limbs(BODY27)
+    guessed = eye + near_or_far[:, None, None] * (truth - eye)
+    settled = np.stack([limbs.settle(joints, np.full(27, 0.3), eye) for joints in guessed])
+    late = slice(60, None)
+    share = np.linalg.norm(settled[late] - eye, axis=-1) / np.linalg.norm(truth[late] - eye, axis=-1)
+    assert share.std() < 0.02
+    np.testing.assert_allclose(share.mean(), near_or_far.mean(), atol=0.03)

@@ -8,14 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synpose_model.crop import Crop
+from synpose_model.crop import MARGIN, Crop
 
 __all__ = ["compress", "jittered_crop", "spoil"]
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
-
-MARGIN = 1.3  # width of a crop over the extent of the person's joints, as the server cuts it
 
 
 def compress(rng: np.random.Generator, image: Pixels) -> Pixels:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose.skeleton import BODY27
+from synpose_model.crop import MARGIN
 from synpose_model.data.errors import MIRROR, Errors, azimuth
 
 __all__ = ["Rays", "present", "simulate"]
 
 Array = NDArray[np.float64]
 
-_MARGIN = 1.3  # width of a crop over the extent of the person's joints
 _COCO = slice(0, 17)
 _PARTS = BODY27.exchanged_parts  # (parts, J): what is exchanged together
 
@@ -57,7 +57,7 @@ def simulate(rng: np.random.Generator, joints: Array, views: int, errors: Errors
     axes = np.stack((x, np.cross(z, x), z), -2)  # (B, T, V, 3, 3): right, down, forward
     plane = np.einsum("btvij,btvkj->btvki", axes, local)
     plane = plane[..., :2] / np.maximum(plane[..., 2:], 0.3)  # (B, T, V, J, 2)
-    width = _MARGIN * np.ptp(plane[..., _COCO, :], axis=-2).max(-1)  # (B, T, V)
+    width = MARGIN * np.ptp(plane[..., _COCO, :], axis=-2).max(-1)  # (B, T, V)
 
     stand = azimuth(joints[:, T // 2], eyes)  # (B, V)
     replayed = errors.replay(rng, stand, T, np.broadcast_to(step[:, None], stand.shape))
