@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from synpose.skeleton import BODY27, Skeleton
+from synpose_model.neighbours import around
 
 __all__ = ["body_frame", "first_guess"]
 
@@ -15,36 +15,36 @@ _NEAR = 2  # instants before and after
 
 
 def first_guess(origins: Tensor, directions: Tensor, scores: Tensor, joints: Tensor, known: Tensor) -> Tensor:
-    """A place for every joint, triangulated or not: `(B, T, J, 3)`.
+    """A place for every joint, triangulated or not: `(B, T, 3, J)`.
 
-    `origins` `(B, T, V, 3)`, `directions` `(B, T, V, J, 3)`, `scores` `(B, T, V, J)` with 0 for what is not seen;
-    `joints` `(B, T, J, 3)` are triangulated where `known` `(B, T, J)`. A joint that is not known lies on its rays as
+    `origins` `(B, T, V, 3, 1)`, `directions` `(B, T, V, 3, J)`, `scores` `(B, T, V, J)` with 0 for what is not seen;
+    `joints` `(B, T, 3, J)` are triangulated where `known` `(B, T, J)`. A joint that is not known lies on its rays as
     far away as the known ones do, or, with none known, as far as a person of usual size would be.
     """
     total = scores.sum(-1)  # (B, T, V)
     share = scores / total.clamp(min=1e-6)[..., None]
-    centre = (share[..., None] * directions).sum(-2)  # (B, T, V, 3)
-    apart = ((directions - centre[..., None, :]).square().sum(-1) * share).sum(-1)  # (B, T, V)
+    centre = (share[..., None, :] * directions).sum(-1, keepdim=True)  # (B, T, V, 3, 1)
+    apart = ((directions - centre).square().sum(-2) * share).sum(-1)  # (B, T, V)
     by_size = _SPREAD / apart.clamp(min=1e-6).sqrt()
     count = known.to(joints.dtype).sum(-1)  # (B, T)
-    middle = (joints * known[..., None]).sum(-2) / count.clamp(min=1.0)[..., None]  # (B, T, 3)
-    by_joints = ((middle[:, :, None] - origins) * centre).sum(-1)
+    middle = (joints * known[..., None, :]).sum(-1, keepdim=True) / count.clamp(min=1.0)[..., None, None]
+    by_joints = ((middle[:, :, None] - origins) * centre).sum((-2, -1))
     far = torch.where((count > 2)[..., None] & (by_joints > 0), by_joints, by_size.clamp(0.3, 30.0))  # (B, T, V)
-    towards = torch.where((scores > 0)[..., None], directions, centre[..., None, :])  # (B, T, V, J, 3)
-    along = origins[..., None, :] + far[..., None, None] * towards
+    towards = torch.where((scores > 0)[..., None, :], directions, centre)  # (B, T, V, 3, J)
+    along = origins + far[..., None, None] * towards
     weights = scores + 1e-6 * (total > 0)[..., None]  # a view that saw something places what it missed, too
-    guess = (weights[..., None] * along).sum(2) / weights.sum(2).clamp(min=1e-6)[..., None]
-    return torch.where(known[..., None], joints, guess)
+    guess = (weights[..., None, :] * along).sum(2) / weights.sum(2).clamp(min=1e-6)[..., None, :]
+    return torch.where(known[..., None, :], joints, guess)
 
 
 def body_frame(joints: Tensor, weights: Tensor, skeleton: Skeleton = BODY27) -> tuple[Tensor, Tensor]:
     """The frame of a person at each instant: centre `(B, T, 3)` and rotation `(B, T, 3, 3)`, whose rows are its axes.
 
-    From `joints` `(B, T, J, 3)`, world, and how far each instant is trusted, `weights` `(B, T)`: x to the person's
+    From `joints` `(B, T, 3, J)`, world, and how far each instant is trusted, `weights` `(B, T)`: x to the person's
     left, z up the trunk, both in the mean over the instants nearby, so that one bad guess does not turn the frame. Not
     over the whole clip: someone who turns a cartwheel has no up in the mean.
     """
-    at = {name: joints[:, :, j] for j, name in enumerate(skeleton.joints)}
+    at = {name: joints[..., j] for j, name in enumerate(skeleton.joints)}
     hips, shoulders = ((at[f"left_{part}"] + at[f"right_{part}"]) / 2 for part in ("hip", "shoulder"))
     total = _nearby(weights[..., None]).clamp(min=1e-9)  # (B, T, 1)
 
@@ -68,9 +68,7 @@ def body_frame(joints: Tensor, weights: Tensor, skeleton: Skeleton = BODY27) -> 
 
 def _nearby(x: Tensor) -> Tensor:
     """The sum of `x` `(B, T, C)` over each instant and those around it."""
-    T = x.shape[1]
-    padded = functional.pad(x, (0, 0, _NEAR, _NEAR))
-    return torch.stack([padded[:, i : i + T] for i in range(2 * _NEAR + 1)]).sum(0)
+    return around(x, _NEAR).sum(2)
 
 
 def _unit(x: Tensor, otherwise: tuple[float, float, float]) -> Tensor:

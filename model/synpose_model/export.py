@@ -104,7 +104,7 @@ def export_lifting(network: LiftingNetwork, path: Path) -> None:
 
 def rounded(network: _Network) -> _Network:
     """A copy of `network` whose weights are float16 numbers, still stored as float32."""
-    copy = deepcopy(network).eval()
+    copy = deepcopy(network).eval().requires_grad_(False)
     with torch.no_grad():
         for value in copy.state_dict().values():
             if value.dtype == torch.float32:

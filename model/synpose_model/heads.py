@@ -6,20 +6,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from synpose.skeleton import BODY27, Skeleton, get_skeleton
+from synpose_model.intersection import across, normal_matrix
+from synpose_model.neighbours import around
 from synpose_model.relation import RelationConfig
 
 __all__ = ["Aim", "Aimed", "RegressionHead", "Smoother", "mirror", "parts"]
 
 _ROBUST = 0.08  # metres from joint to ray at which the ray counts a quarter, as in `RobustTriangulation`
 _TIE = 1e-4  # weight of the first guess against the rays: decides only what the rays leave open
-
-_MINORS = [
-    [3 * ((i + p) % 3) + (j + q) % 3 for i in range(3) for j in range(3)] for p, q in ((1, 1), (2, 2), (1, 2), (2, 1))
-]
-"""Places of the four numbers of each cofactor of a 3×3 matrix: the first two's product less the last two's."""
 
 
 def mirror(skeleton: Skeleton = BODY27) -> Tensor:
@@ -33,7 +29,7 @@ def parts(skeleton: Skeleton = BODY27) -> Tensor:
 
 
 class Aimed(NamedTuple):
-    """Where the rays meet: `joints` `(B, T, J, 3)` and each view's say, `weights` `(B, T, V, J)`.
+    """Where the rays meet: `joints` `(B, T, 3, J)` and each view's say, `weights` `(B, T, V, J)`.
 
     `exchanged` `(B, T, V, parts)` are the logits of left and right being exchanged.
     """
@@ -66,22 +62,20 @@ class Aim(nn.Module):
         self.parts: Tensor
 
     def forward(self, x: Tensor, origins: Tensor, directions: Tensor, scores: Tensor, guess: Tensor) -> Aimed:
-        """All in the person's frame: tokens `x` `(B, T, V, dim)`, `origins` `(B, T, V, 3)`, `directions`
-        `(B, T, V, J, 3)`, `scores` `(B, T, V, J)` with 0 where nothing is seen, the last `guess` `(B, T, J, 3)`.
+        """All in the person's frame: tokens `x` `(B, T, V, dim)`, `origins` `(B, T, V, 3, 1)`, `directions`
+        `(B, T, V, 3, J)`, `scores` `(B, T, V, J)` with 0 where nothing is seen, the last `guess` `(B, T, 3, J)`.
         """
         exchanged = self.exchange(x)  # (B, T, V, parts)
         both = (scores > 0) & (scores[..., self.mirror] > 0)  # what is hidden has nothing to be exchanged with
         cross = both * (exchanged.sigmoid() @ self.parts)  # (B, T, V, J)
-        directions = directions + cross[..., None] * (directions[..., self.mirror, :] - directions)
-        directions = directions / directions.square().sum(-1, keepdim=True).clamp(min=1e-12).sqrt()
+        directions = directions + cross[..., None, :] * (directions[..., self.mirror] - directions)
+        directions = directions / directions.square().sum(-2, keepdim=True).clamp(min=1e-12).sqrt()
         scores = scores + cross * (scores[..., self.mirror] - scores)
         weights = scores * (4.0 * (self.weights(x) / 4.0).tanh()).exp()
-        shift = 0.3 * (self.shifts(x).unflatten(-1, (scores.shape[-1], 3)) / 0.3).tanh()
-        shift = shift - (shift * directions).sum(-1, keepdim=True) * directions
-        local = origins[..., None, :] + shift  # (B, T, V, J, 3)
+        shift = 0.3 * (self.shifts(x).unflatten(-1, (-1, 3)).transpose(-1, -2) / 0.3).tanh()
+        local = origins + across(shift, directions)  # (B, T, V, 3, J)
         joints = _intersect(local, directions, weights, guess)
-        offset = joints[:, :, None] - local
-        away = (offset - (offset * directions).sum(-1, keepdim=True) * directions).square().sum(-1)
+        away = across(joints[:, :, None] - local, directions).square().sum(-2)
         robust = weights * (_ROBUST**2 / (_ROBUST**2 + away)).square()
         joints = _intersect(local, directions, robust, guess)
         share = robust / robust.sum(2, keepdim=True).clamp(min=1e-9)
@@ -116,7 +110,7 @@ class Smoother(nn.Module):
         self.kernel.bias.data = base.flatten()
 
     def forward(self, x: Tensor, joints: Tensor, sigma: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens `x` `(B, T, V, dim)`, `joints` `(B, T, J, 3)` in the world, `sigma` `(B, T, J)` of the first guess,
+        """Tokens `x` `(B, T, V, dim)`, `joints` `(B, T, 3, J)` in the world, `sigma` `(B, T, J)` of the first guess,
         `mask` `(B, T, V)`. Answers joints, what is to be added to them in the person's frame, and sigma.
         """
         pooled = self.pool(x) + torch.where(mask, 0.0, -1e4)[..., None]  # (B, T, V, 1)
@@ -126,32 +120,27 @@ class Smoother(nn.Module):
         residual = torch.zeros_like(joints)
         if self.config.residual:
             # in units of sigma: where the rays agree there is little to add
-            residual = sigma[..., None] * self.residual(frame).unflatten(-1, (self.config.joints, 3))
+            residual = sigma[..., None, :] * self.residual(frame).unflatten(-1, (-1, 3)).transpose(-1, -2)
         return joints, residual, sigma * (3.0 * (self.sigma(frame) / 3.0).tanh()).exp()
 
     def _edges(self, there: Tensor) -> Tensor:
         """What tells an instant `(B, T)` how near the ends of its clip it is, `(B, T, dim)`."""
-        h, T = self.config.smoothing, there.shape[1]
-        valid = functional.pad(there.long(), (h, h))
-        before = torch.stack([valid[:, i : i + T] for i in range(h)], -1).sum(-1)
-        after = torch.stack([valid[:, i : i + T] for i in range(h + 1, 2 * h + 1)], -1).sum(-1)
-        out: Tensor = self.before(before) + self.after(after)
+        h = self.config.smoothing
+        valid = around(there.long(), h)  # (B, T, 2h+1)
+        out: Tensor = self.before(valid[..., :h].sum(-1)) + self.after(valid[..., h + 1 :].sum(-1))
         return out
 
     def _smooth(self, joints: Tensor, kernel: Tensor, there: Tensor) -> Tensor:
         """Each joint as a weighted mean of itself at the instants around; the weights add up to one."""
-        h, T = self.config.smoothing, joints.shape[1]
+        h = self.config.smoothing
         parts: Tensor = kernel.unflatten(-1, (2, self.config.joints, 2 * h + 1))  # type: ignore[no-untyped-call]
         soft, signed = parts.unbind(2)  # (B, T, J, 2h+1)
-        near = functional.pad(joints, (0, 0, 0, 0, h, h))
-        valid = functional.pad(there.to(joints.dtype), (h, h))
-        window = torch.stack([near[:, i : i + T] for i in range(2 * h + 1)], -1)  # (B, T, J, 3, 2h+1)
-        inside = torch.stack([valid[:, i : i + T] for i in range(2 * h + 1)], -1)[:, :, None]  # (B, T, 1, 2h+1)
+        inside = around(there.to(joints.dtype), h)[:, :, None]  # (B, T, 1, 2h+1)
         weights = (soft + (inside - 1) * 1e4).softmax(-1)
         signed = 0.5 * signed.tanh() * inside
         signed = signed - inside * signed.sum(-1, keepdim=True) / inside.sum(-1, keepdim=True).clamp(min=1)
-        weights = weights + signed
-        smooth = (window * weights[..., None, :]).sum(-1)
+        weights = (weights + signed).transpose(-1, -2)  # (B, T, 2h+1, J)
+        smooth = (around(joints, h) * weights[..., None, :]).sum(2)
         return torch.where(there[..., None, None], smooth, joints)
 
 
@@ -168,32 +157,19 @@ class RegressionHead(nn.Module):
         frame = (share[..., None] * x).sum(2)  # (B, T, dim)
         out = self.joints(frame).unflatten(-1, (-1, 4))  # (B, T, J, 4)
         trust = 1 / sigma.square()
-        centre = (trust[..., None] * guess).sum(2) / trust.sum(2)[..., None]  # (B, T, 3)
+        centre = (trust[..., None, :] * guess).sum(-1, keepdim=True) / trust.sum(-1)[..., None, None]  # (B, T, 3, 1)
         sigma = 0.1 * (3.0 * (out[..., 3] / 3.0).tanh()).exp()
-        return centre[:, :, None].expand_as(guess), out[..., :3], sigma
+        return centre.expand_as(guess), out[..., :3].transpose(-1, -2), sigma
 
 
 def _intersect(origins: Tensor, directions: Tensor, weights: Tensor, guess: Tensor) -> Tensor:
     """Rays and, with hardly any weight, the guess: a joint with one ray is the point of it nearest to the guess.
 
-    `origins`, `directions` `(B, T, V, J, 3)`, `weights` `(B, T, V, J)`, `guess` `(B, T, J, 3)` → `(B, T, J, 3)`.
+    `origins`, `directions` `(B, T, V, 3, J)`, `weights` `(B, T, V, J)`, `guess` `(B, T, 3, J)` → `(B, T, 3, J)`.
     """
     share = weights / (weights.sum(2, keepdim=True) + 1e-6)
-    offset = origins - guess[:, :, None]  # about the guess: small numbers keep float32 exact
-    # what rounding leaves along a single ray, only the guess's small weight holds against: so twice
-    for _ in range(2):
-        offset = offset - (offset * directions).sum(-1, keepdim=True) * directions
-    b = (share[..., None] * offset).sum(2)  # (B, T, J, 3)
-    outer = (directions[..., :, None] * directions[..., None, :]).flatten(-2)  # (B, T, V, J, 9)
-    eye = torch.eye(3, dtype=b.dtype, device=b.device).flatten()
-    A = (share.sum(2)[..., None] + _TIE) * eye - (share[..., None] * outer).sum(2)
-    return guess + _solve(A, b)
-
-
-def _solve(A: Tensor, b: Tensor) -> Tensor:
-    """x with A x = b: symmetric `A` `(..., 9)`, row by row, and `b` `(..., 3)`, by cofactors."""
-    one, two, other, way = (torch.tensor(places, device=A.device) for places in _MINORS)
-    cofactors = (A[..., one] * A[..., two] - A[..., other] * A[..., way]).unflatten(-1, (3, 3))  # type: ignore[no-untyped-call]
-    det = (A[..., :3] * cofactors[..., 0, :]).sum(-1, keepdim=True)
-    out: Tensor = (cofactors * b[..., None, :]).sum(-1) / det
-    return out
+    # about the guess: small numbers keep float32 exact; what rounding leaves along a single ray, only the guess's small
+    # weight holds against: so twice
+    offset = across(across(origins - guess[:, :, None], directions), directions)
+    b = (share[..., None, :] * offset).sum(2)  # (B, T, 3, J)
+    return guess + normal_matrix(directions, share, share.sum(2) + _TIE).solve(b)

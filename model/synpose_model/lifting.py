@@ -9,6 +9,7 @@ from torch.nn import functional
 from synpose.skeleton import get_skeleton
 from synpose_model.canonical import body_frame, first_guess
 from synpose_model.heads import Aim, RegressionHead, Smoother, mirror
+from synpose_model.intersection import across
 from synpose_model.relation import RelationConfig, RelationEncoder
 from synpose_model.triangulation import RobustTriangulation
 
@@ -48,26 +49,28 @@ class Stage(nn.Module):
         mask: Tensor,
         tokens: Tensor | None,
     ) -> Tensor:
-        """Tokens `(B, T, V, dim)` of what is seen from `guess` `(B, T, J, 3)`, added to those of the stage before.
+        """Tokens `(B, T, V, dim)` of what is seen from `guess` `(B, T, 3, J)`, added to those of the stage before.
 
-        All in the person's frame at each instant; `motion` `(B, T, J, 3)` is how far the first guess moves in one.
+        All in the person's frame at each instant; `motion` `(B, T, 3, J)` is how far the first guess moves in one.
         """
         offset, miss = self._misses(origins, directions, guess)
         seen = scores > 0
-        short = torch.where(seen[..., None], offset * (_FAR / (_FAR + miss))[..., None], 0.0)
-        distance = origins.square().sum(-1, keepdim=True).clamp(min=1e-6).sqrt()  # the frame is the person's
-        sight = -origins / distance  # (B, T, V, 3)
+        short = torch.where(seen[..., None, :], offset * (_FAR / (_FAR + miss))[..., None, :], 0.0)
+        eyes = origins.squeeze(-1)  # (B, T, V, 3); the frame is the person's
+        distance = eyes.square().sum(-1, keepdim=True).clamp(min=1e-6).sqrt()
+        sight = -eyes / distance
         parts = [sight, distance.log() - 1.2]
         if self.config.rays:
-            crossed = self._misses(origins, directions, guess[:, :, self.mirror])[1]
+            crossed = self._misses(origins, directions, guess[..., self.mirror])[1]
             near, far = (torch.where(seen, 10 * m / (1 + 10 * m), 0.0) for m in (miss, crossed))
-            parts += [(10 * short).flatten(-2), scores, near, far]
+            parts += [(10 * short).transpose(-1, -2).flatten(-2), scores, near, far]
         if self.config.token:
             assert tokens is not None, "this network reads tokens"
             parts.append(tokens)
         embedded = self.embed_view(torch.cat(parts, -1))
         if self.embed_pose is not None:
-            pose = torch.cat((guess.flatten(-2), known.to(guess.dtype), sigma.log() + 3.5, 5 * motion.flatten(-2)), -1)
+            places, moves = (part.transpose(-1, -2).flatten(-2) for part in (guess, 5 * motion))
+            pose = torch.cat((places, known.to(guess.dtype), sigma.log() + 3.5, moves), -1)
             embedded = embedded + self.embed_pose(pose)[:, :, None]
         if x is not None:
             embedded = embedded + x
@@ -78,10 +81,9 @@ class Stage(nn.Module):
 
     @staticmethod
     def _misses(origins: Tensor, directions: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
-        """From the guess to each ray `(B, T, V, J, 3)`, and how far that is."""
-        offset = origins[..., None, :] - guess[:, :, None]
-        offset = offset - (offset * directions).sum(-1, keepdim=True) * directions
-        return offset, offset.square().sum(-1).add(1e-12).sqrt()
+        """From the guess to each ray `(B, T, V, 3, J)`, and how far that is."""
+        offset = across(origins - guess[:, :, None], directions)
+        return offset, offset.square().sum(-2).add(1e-12).sqrt()
 
 
 class LiftingNetwork(nn.Module):
@@ -114,15 +116,17 @@ class LiftingNetwork(nn.Module):
         if (unseen := self.config.joints - self.config.keypoints) > 0:  # joints that no keypoint shows
             scores = functional.pad(scores, (0, unseen))
             directions = functional.pad(directions, (0, 0, 0, unseen))
+        # coordinates before joints from here on: the last axis is then long, which is what runtimes are fast over
+        origins, directions = origins[..., None], directions.transpose(-1, -2)
         seen = view_mask[..., None] & (scores > 0)  # (B, T, V, J)
         scores = torch.where(seen, scores, 0.0)
-        directions = torch.where(seen[..., None], directions, 0.0)
-        origins = torch.where(view_mask[..., None], origins, 0.0)
+        directions = torch.where(seen[..., None, :], directions, 0.0)
+        origins = torch.where(view_mask[..., None, None], origins, 0.0)
         if tokens is not None:
             tokens = torch.where(view_mask[..., None], tokens, 0.0)
-        found, sigma, _ = self.triangulate(origins, directions, scores, view_mask)
-        known = found[..., 0].isfinite()  # (B, T, J)
-        found = torch.where(known[..., None], found, 0.0)
+        found, sigma, _ = self.triangulate.meet(origins, directions, scores, view_mask)
+        known = sigma.isfinite()  # (B, T, J)
+        found = torch.where(known[..., None, :], found, 0.0)
         sigma = torch.where(known, sigma, _UNKNOWN).clamp(0.005, _UNKNOWN)
         guess = first_guess(origins, directions, scores, found, known)
         there = view_mask.any(-1)  # (B, T)
@@ -130,12 +134,12 @@ class LiftingNetwork(nn.Module):
             guess, there * (known.to(guess.dtype).mean(-1) + 1e-3), get_skeleton(self.config.skeleton)
         )
 
+        middle = centre[..., None]  # (B, T, 3, 1)
         turn = R[:, :, None]  # (B, T, 1, 3, 3): world to the person's frame
-        motion = (_velocity(guess, there)[..., None, :] * turn).sum(-1)
-        guess = ((guess - centre[:, :, None])[..., None, :] * turn).sum(-1)
-        guess = torch.where(there[..., None, None], guess, 0.0)
-        origins = ((origins - centre[:, :, None])[..., None, :] * turn).sum(-1)
-        directions = (directions[..., None, :] * turn[:, :, None]).sum(-1)
+        motion = _turned(_velocity(guess, there), R)
+        guess = torch.where(there[..., None, None], _turned(guess - middle, R), 0.0)
+        origins = _turned(origins - middle[:, :, None], turn)
+        directions = _turned(directions, turn)
         x: Tensor | None = None
         joints, weights = guess, scores / scores.sum(2, keepdim=True).clamp(min=1e-9)
         exchanged = []
@@ -147,10 +151,9 @@ class LiftingNetwork(nn.Module):
                 joints, weights = torch.where(there[..., None, None], aimed.joints, 0.0), aimed.weights
                 exchanged.append(aimed.exchanged)
         assert x is not None
-        back = R.transpose(-1, -2)[:, :, None]
-        joints = (joints[..., None, :] * back).sum(-1) + centre[:, :, None]
-        joints, residual, sigma = self.head(x, joints, sigma, view_mask)
-        joints = joints + (residual[..., None, :] * back).sum(-1)
+        back = R.transpose(-1, -2)
+        joints, residual, sigma = self.head(x, _turned(joints, back) + middle, sigma, view_mask)
+        joints = (joints + _turned(residual, back)).transpose(-1, -2)
         views = view_mask.to(sigma.dtype).sum(-1).clamp(max=float(MOST_VIEWS)).long()  # (B, T)
         sigma = sigma * self.sigma_scale[views][..., None]
         nan = torch.full_like(sigma, float("nan"))
@@ -163,8 +166,14 @@ class LiftingNetwork(nn.Module):
         )
 
 
+def _turned(x: Tensor, R: Tensor) -> Tensor:
+    """`R` `(..., 3, 3)` times `x` `(..., 3, J)`; written out, because a GPU may round the factors of a product."""
+    out: Tensor = (R[..., None] * x[..., None, :, :]).sum(-2)
+    return out
+
+
 def _velocity(joints: Tensor, there: Tensor) -> Tensor:
-    """How far `joints` `(B, T, J, 3)` move from one instant to the next, `(B, T, J, 3)`; 0 where that is not known."""
+    """How far `joints` `(B, T, 3, J)` move from one instant to the next, `(B, T, 3, J)`; 0 where that is not known."""
     T = joints.shape[1]
     near = functional.pad(joints, (0, 0, 0, 0, 1, 1))
     valid = functional.pad(there, (1, 1))

@@ -92,20 +92,20 @@ def test_numpy_and_torch_agree() -> None:
     weights = np.random.default_rng(2).uniform(0.1, 1, (4, 17))
     weights[2, 3] = 0
     ours = intersect_rays(origins, np.moveaxis(directions, 0, -2), np.moveaxis(weights, 0, -1))
-    spread = np.broadcast_to(origins[:, None], directions.shape).copy()
-    theirs, _, known = intersect(torch.tensor(spread), torch.tensor(directions), torch.tensor(weights))
+    rays = torch.tensor(directions).transpose(-1, -2)
+    theirs, _, known = intersect(torch.tensor(origins)[..., None], rays, torch.tensor(weights))
     assert known.all()
-    assert np.abs(ours - theirs.numpy()).max() < 1e-9
+    assert np.abs(ours - theirs.numpy().T).max() < 1e-9
     assert ray_distances(origins, np.moveaxis(directions, 0, -2), ours).max() < 0.2
 
 
 def test_gradients_of_the_closed_form() -> None:
     """Training through the intersection has the right gradients (float64 gradcheck)."""
     origins, directions = rays_to(POINTS[:3], 3, noise=0.02)
-    spread = torch.tensor(np.broadcast_to(origins[:, None], directions.shape).copy())
-    rays = torch.tensor(directions, requires_grad=True)
+    eyes = torch.tensor(origins)[..., None]
+    rays = torch.tensor(directions).transpose(-1, -2).requires_grad_()
     weights = torch.rand(3, 3, dtype=torch.float64, requires_grad=True, generator=torch.manual_seed(0))
-    assert torch.autograd.gradcheck(lambda d, w: intersect(spread, d, w)[0], (rays, weights))
+    assert torch.autograd.gradcheck(lambda d, w: intersect(eyes, d, w)[0], (rays, weights))
 
 
 @pytest.fixture(scope="module")
