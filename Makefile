@@ -9,6 +9,7 @@ test: .venv/test
 	scripts/check
 	scripts/test-wheel
 	scripts/test
+	scripts/with-docker scripts/test-compose
 
 # What each command needs is installed once, and again when pyproject.toml changes.
 .venv/demo: pyproject.toml
