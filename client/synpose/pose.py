@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,17 @@ class PoseSequence:
         """The ids of all people that appear, ascending."""
         return tuple(sorted({person.id for frame in self.frames for person in frame.people}))
 
+    @property
+    def main_person(self) -> int | None:
+        """The id of the person who appears in the most frames, the lowest among equals; None if nobody does."""
+        everyone = Counter(person.id for frame in self.frames for person in frame.people)
+        return max(sorted(everyone), key=everyone.__getitem__, default=None)
+
+    def only(self, person: int) -> PoseSequence:
+        """The same frames with one person alone."""
+        frames = [replace(f, people=tuple(p for p in f.people if p.id == person)) for f in self.frames]
+        return replace(self, frames=tuple(frames))
+
     def joints(self, person: int | None = None) -> NDArray[np.float64]:
         """Joints `(T, J, 3)` of one person over all frames, metres, world frame; NaN where unknown or absent.
 
@@ -116,9 +128,8 @@ class PoseSequence:
 
     def _stack(self, person: int | None, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         out = np.full((len(self.frames), *shape), np.nan)
-        if person is None and self.ids:
-            everyone = [p.id for frame in self.frames for p in frame.people]
-            person = max(self.ids, key=everyone.count)
+        if person is None:
+            person = self.main_person
         for row, frame in zip(out, self.frames, strict=True):
             for p in frame.people:
                 if p.id == person:

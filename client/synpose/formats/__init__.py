@@ -1,7 +1,7 @@
-"""Pose files: one table of formats, and how a path or an Accept header chooses one.
+"""Pose files: one table of formats, and how a path, a name or an Accept header chooses one.
 
-A format is a module: `json` and `ndjson` are written and read, `csv` and `trc` are written. TRC has no registered
-media type; `text/x-trc` is ours.
+A format is a module: `json` and `ndjson` are written and read, the others are written. TRC, C3D, BVH and RRD have no
+registered media type; theirs here begin with `x-`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,57 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from synpose.errors import NotAcceptable, OptionsError
-from synpose.formats import csv, json, ndjson, trc
+from synpose.errors import NotAcceptable, NotFound, OptionsError
+from synpose.formats import bvh, c3d, csv, glb, json, ndjson, npz, parquet, rrd, trc
+from synpose.formats.upright import Up, up_axis
 from synpose.pose import PoseSequence
 
-__all__ = ["FORMATS", "Format", "format_for_accept", "format_for_path"]
+__all__ = ["FORMATS", "Format", "format_for_accept", "format_for_name", "format_for_path", "save"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """How an answer is written: its name, media type, file suffix and writer."""
+    """How an answer is written: its name, media type, file suffix and encoder.
+
+    `knows_up`: the encoder takes the axis that points up, too. `one_person`: a file holds one person. `package` is
+    what the encoder imports and `extra` what installs it.
+    """
 
     name: str
     media_type: str
     suffix: str
-    write: Callable[[PoseSequence], bytes]
+    encode: Callable[..., bytes]
+    knows_up: bool = False
+    one_person: bool = False
+    package: str | None = None
+    extra: str | None = None
+
+    def write(self, sequence: PoseSequence, up: Up | None = None, person: int | None = None) -> bytes:
+        """`sequence`, or one person of it, as a file of this format.
+
+        `up` is the axis of the world that points up, for the formats that need to know; without it the one nearest to
+        people's trunks. A file of one person holds `person`, or the one in the most frames. Raises as `check` does,
+        and `NotFound` for a person who never appears.
+        """
+        self.check()
+        if person is not None:
+            if person not in sequence.ids:
+                known = ", ".join(map(str, sequence.ids)) or "nobody"
+                raise NotFound(f"no person {person}; there are {known}", field="person")
+            sequence = sequence.only(person)
+        return self.encode(sequence, up or up_axis(sequence)) if self.knows_up else self.encode(sequence)
+
+    def check(self) -> None:
+        """Raises `NotAcceptable` that says what to install where the format's package is missing."""
+        if self.package is not None and find_spec(self.package) is None:
+            raise NotAcceptable(
+                f"{self.suffix} files need {self.package}, which is not installed here:"
+                f" pip install 'synpose[{self.extra}]'",
+                field="format",
+            )
 
 
 FORMATS: dict[str, Format] = {
@@ -35,11 +69,26 @@ FORMATS: dict[str, Format] = {
         Format("json", "application/json", ".json", json.encode),
         Format("ndjson", "application/x-ndjson", ".ndjson", ndjson.encode),
         Format("csv", "text/csv", ".csv", csv.encode),
-        Format("trc", "text/x-trc", ".trc", trc.encode),
+        Format("trc", "text/x-trc", ".trc", trc.encode, knows_up=True, one_person=True),
+        Format("c3d", "application/x-c3d", ".c3d", c3d.encode, knows_up=True, package="ezc3d", extra="c3d"),
+        Format("bvh", "text/x-bvh", ".bvh", bvh.encode, knows_up=True, one_person=True),
+        Format("glb", "model/gltf-binary", ".glb", glb.encode, knows_up=True),
+        Format(
+            "parquet", "application/vnd.apache.parquet", ".parquet", parquet.encode, package="pyarrow", extra="parquet"
+        ),
+        Format("npz", "application/x-npz", ".npz", npz.encode),
+        Format("rrd", "application/x-rrd", ".rrd", rrd.encode, knows_up=True, package="rerun", extra="rerun"),
     )
 }
 
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+
+
+def format_for_name(name: str) -> Format:
+    """The format called `name`; raises `NotAcceptable` that lists the ones there are."""
+    if name not in FORMATS:
+        raise NotAcceptable(f"no format {name!r:.80}; there are {', '.join(FORMATS)}", field="format")
+    return FORMATS[name]
 
 
 def format_for_path(path: str | os.PathLike[str]) -> Format:
@@ -76,3 +125,32 @@ def format_for_accept(header: str | None) -> Format:
         offered = ", ".join(form.media_type for form in FORMATS.values())
         raise NotAcceptable(f"none of the accepted media types is offered; there are {offered}", field="accept")
     return best
+
+
+def save(sequence: PoseSequence, path: str | os.PathLike[str], up: Up | None = None) -> tuple[Path, ...]:
+    """Write `sequence` in the format of the path's suffix; the files that were written.
+
+    A format of one person gets a file for each: `path` holds the person in the most frames, `<stem>_p<id><suffix>`
+    beside it each other one. `up` is as in `Format.write`. Raises as `format_for_path` and `Format.write` do, and
+    `OptionsError` where a file cannot be written.
+    """
+    form, path = format_for_path(path), Path(path)
+    written = []
+    for file, person in files_of(form, sequence, path):
+        try:
+            file.write_bytes(form.write(sequence, up, person))
+        except OSError as error:
+            raise OptionsError(f"cannot write {file}: {error.strerror}", field="output") from error
+        written.append(file)
+    return tuple(written)
+
+
+def files_of(form: Format, sequence: PoseSequence, path: Path) -> list[tuple[Path, int | None]]:
+    """The files of `sequence` and the person in each, None for everybody; the first is `path`."""
+    if not form.one_person or len(sequence.ids) < 2:
+        return [(path, None)]
+    main = sequence.main_person
+    others = [
+        (path.with_name(f"{path.stem}_p{person}{path.suffix}"), person) for person in sequence.ids if person != main
+    ]
+    return [(path, main), *others]

@@ -1,6 +1,6 @@
-"""The answer as a table: one row per frame and person, metres, empty cells for what is not known.
+"""The answer as a table in text: one row per frame and person, metres, empty cells for what is not known.
 
-Columns: frame, timestamp, person, score, then `<joint>_x`, `_y`, `_z`, `_sigma` for each joint.
+The columns are those of `table`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import numpy as np
 
 from synpose.formats.json import DECIMALS
+from synpose.formats.table import columns
 from synpose.pose import PoseSequence
 
 __all__ = ["encode"]
@@ -20,14 +21,9 @@ def encode(sequence: PoseSequence) -> bytes:
     """`sequence` as CSV (RFC 4180) with one header line; a frame without people has no row."""
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    columns = [f"{joint}_{part}" for joint in sequence.header.skeleton.joints for part in ("x", "y", "z", "sigma")]
-    table.writerow(("frame", "timestamp", "person", "score", *columns))
-    for frame in sequence.frames:
-        for person in frame.people:
-            values = np.column_stack((person.joints, person.sigma))  # (J, 4)
-            values[~np.isfinite(person.joints).all(1)] = np.nan
-            cells = [value if np.isfinite(value) else "" for value in np.round(values.ravel(), DECIMALS).tolist()]
-            table.writerow(
-                (frame.index, round(frame.timestamp, DECIMALS), person.id, round(person.score, DECIMALS), *cells)
-            )
+    named = columns(sequence)
+    table.writerow(named)
+    rounded = [np.round(column, DECIMALS).tolist() for column in named.values()]
+    for row in zip(*rounded, strict=True):
+        table.writerow(cell if cell == cell else "" for cell in row)  # only NaN differs from itself
     return text.getvalue().encode()

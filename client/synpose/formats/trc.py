@@ -1,7 +1,7 @@
 """The TRC marker file that OpenSim reads: one person's joints as markers, in metres.
 
-The person is the one in the most frames. The world frame is that of the calibration, unchanged, so that up is
-whichever axis is up there (OpenSim's models have y up). Layout: OpenSim, "Marker (.trc) Files".
+The person is the one in the most frames. Markers are named as in `markers`, which Pose2Sim's models for OpenSim expect,
+and y is up, as in OpenSim: the world frame of the calibration, turned. Layout: OpenSim, "Marker (.trc) Files".
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from synpose.formats.json import DECIMALS
+from synpose.formats.markers import marker_names
+from synpose.formats.upright import Up, to_y_up
 from synpose.pose import PoseSequence
 
 __all__ = ["encode"]
 
 
-def encode(sequence: PoseSequence) -> bytes:
+def encode(sequence: PoseSequence, up: Up) -> bytes:
     """`sequence` as TRC: a tab ends each cell, frames count from 1, a joint that is not known is three empty cells."""
-    markers, fps = sequence.header.skeleton.joints, sequence.header.fps
-    joints = sequence.joints()  # (T, J, 3)
+    markers, fps = marker_names(sequence.header.skeleton), sequence.header.fps
+    joints = to_y_up(sequence.joints(), up)  # (T, J, 3)
     joints[~np.isfinite(joints).all(-1)] = np.nan
     count, rate = len(sequence.frames), f"{fps:.6g}"
     lines = [

@@ -1,0 +1,55 @@
+"""The C3D file of biomechanics: joints as points, in millimetres, in the calibration's world frame.
+
+Points are named as in `markers`. A point's residual is the joint's sigma; −1 marks a gap, as C3D has it. Everybody is
+in the one file: with several people the points of each begin with `p<id>:`, and the group SUBJECTS names them.
+POINT:X_SCREEN and Y_SCREEN say which axis points up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from synpose.formats.markers import marker_names
+from synpose.formats.upright import Up
+from synpose.pose import PoseSequence
+
+__all__ = ["encode"]
+
+_MILLIMETRES = 1000.0
+_SIDEWAYS = {"x": "+Y", "y": "+X", "z": "+X"}
+
+
+def encode(sequence: PoseSequence, up: Up) -> bytes:
+    """`sequence` as C3D at a constant rate, a row for every frame; needs ezc3d."""
+    import ezc3d
+
+    names, ids, count = marker_names(sequence.header.skeleton), sequence.ids, len(sequence.frames)
+    prefixes = [f"p{person}:" for person in ids] if len(ids) > 1 else [""]
+    joints = [sequence.joints(person) for person in ids] or [sequence.joints()]
+    sigmas = [sequence.sigma(person) for person in ids] or [sequence.sigma()]
+    points = np.ones((4, len(prefixes) * len(names), count))
+    points[:3] = np.concatenate(joints, 1).transpose(2, 1, 0) * _MILLIMETRES  # (T, M, 3) to (3, M, T)
+    gaps = ~np.isfinite(points).all(0)
+    points[:3, gaps] = np.nan
+    residuals = np.nan_to_num(np.concatenate(sigmas, 1).T * _MILLIMETRES)
+    residuals[gaps] = -1.0
+
+    file = ezc3d.c3d()
+    file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+    file["parameters"]["POINT"]["RATE"]["value"] = [sequence.header.fps]
+    file["parameters"]["POINT"]["LABELS"]["value"] = [prefix + name for prefix in prefixes for name in names]
+    file.add_parameter("POINT", "X_SCREEN", [_SIDEWAYS[up[-1]]])
+    file.add_parameter("POINT", "Y_SCREEN", [up.upper() if up[0] == "-" else f"+{up.upper()}"])
+    file.add_parameter("MANUFACTURER", "SOFTWARE", ["Synpose"])
+    file.add_parameter("SUBJECTS", "USED", [len(ids)])
+    file.add_parameter("SUBJECTS", "NAMES", [f"person {person}" for person in ids] or [""])
+    file.add_parameter("SUBJECTS", "LABEL_PREFIXES", prefixes)
+    file["data"]["points"] = points
+    file["data"]["meta_points"]["residuals"] = residuals[None]
+    with TemporaryDirectory() as folder:  # the library writes to paths alone
+        path = Path(folder) / "pose.c3d"
+        file.write(str(path))
+        return path.read_bytes()
