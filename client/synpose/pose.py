@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synpose.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from synpose.formats.upright import Up
 
 __all__ = ["Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence", "ServedModel"]
 
@@ -125,6 +134,36 @@ class PoseSequence:
     def sigma(self, person: int | None = None) -> NDArray[np.float64]:
         """Sigmas `(T, J)` in metres of one person over all frames, NaN as in `joints`."""
         return self._stack(person, "sigma", (len(self.header.skeleton),))
+
+    def angles(self, person: int | None = None) -> dict[str, NDArray[np.float64]]:
+        """Joint angles `(T,)` in degrees by name, as `synpose.angles` defines them; NaN where unknown."""
+        from synpose.angles import joint_angles
+
+        return joint_angles(self.joints(person), self.header.skeleton)
+
+    def to_dataframe(self) -> DataFrame:
+        """A pandas table: one row a frame and person; frame, timestamp, person, score, then `<joint>_x`, `_y`, `_z` and
+        `_sigma` in metres, NaN where unknown. Needs `synpose[notebook]`.
+        """
+        from pandas import DataFrame
+
+        from synpose.formats.table import columns
+
+        return DataFrame(columns(self))
+
+    def plot(self, frame: int | None = None, person: int | None = None) -> Figure:
+        """A picture of the people at `frame` and of the angles of `person`: see `synpose.plot`. Needs `synpose[notebook]`."""
+        from synpose.plot import plot
+
+        return plot(self, frame, person)
+
+    def save(self, path: str | os.PathLike[str], up: Up | None = None) -> tuple[Path, ...]:
+        """Write the file whose suffix picks the format, and one a person where the format holds one: see
+        `synpose.formats.save`. `up` is the axis of the world that points up; without it, it is guessed.
+        """
+        from synpose.formats import save
+
+        return save(self, path, up)
 
     def _stack(self, person: int | None, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         out = np.full((len(self.frames), *shape), np.nan)

@@ -1,7 +1,8 @@
 """Estimate the 3D joints of the people in synchronized videos.
 
 A video's name without suffix is the name of its camera in the calibration; a folder of numbered images, named like its
-camera, is a video too. The output's suffix picks the format: .json, .ndjson, .csv or .trc.
+camera, is a video too. The output's suffix picks the format: .json, .ndjson, .csv, .parquet, .npz, .trc, .c3d, .bvh,
+.glb or .rrd. A .trc or .bvh holds one person; those of others go beside it, with their ids in their names.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from synpose.cli.clip import Clip, add_arguments, read_clip
 from synpose.cli.extras import needs_extra
 from synpose.cli.output import whole_file
 from synpose.cli.settings import load_settings
-from synpose.formats import FORMATS, Format, format_for_path, ndjson
+from synpose.formats import FORMATS, Format, files_of, format_for_path, ndjson
+from synpose.formats.upright import UP_AXES, Up
 from synpose.pose import Frame, PoseHeader, PoseSequence
 
 __all__ = ["EXAMPLE", "configure", "run"]
@@ -41,18 +43,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write")
     parser.add_argument("--skeleton", metavar="NAME", help="joints to give: coco17, h36m17 or halpe26 (coco17)")
+    parser.add_argument(
+        "--up", choices=UP_AXES, metavar="AXIS", help="axis of the world that points up: x, y, z, -x, -y, -z (guessed)"
+    )
     parser.add_argument("--max-people", type=int, metavar="N", help="people to follow, 1 to 8 (1)")
     parser.add_argument("--server", metavar="URL", help="let this server do it (http://... or grpc://...)")
 
 
 def run(args: argparse.Namespace) -> None:
     form = format_for_path(args.output)
+    form.check()
     clip = read_clip(args)
     started = time.monotonic()
     with whole_file(args.output) as write:
         estimate = _here(clip) if args.server is None else _there(args.server, clip)
         with estimate as answer:
-            frames, people = _write(answer, form, write)
+            frames, people = _write(answer, form, write, args.output, args.up)
             header = answer.header
     seconds = time.monotonic() - started
     print(
@@ -91,8 +97,13 @@ def _there(server: str, clip: Clip) -> Iterator[_Answer]:
         yield stream
 
 
-def _write(answer: _Answer, form: Format, write: Callable[[bytes], None]) -> tuple[int, int]:
-    """Write the answer while it comes, where the format can; how many frames and people there were."""
+def _write(
+    answer: _Answer, form: Format, write: Callable[[bytes], None], output: Path, up: Up | None
+) -> tuple[int, int]:
+    """Write the answer while it comes, where the format can; how many frames and people there were.
+
+    `write` writes `output`; people who need files of their own get them beside it.
+    """
     streamed = form is FORMATS["ndjson"]
     if streamed:
         write(ndjson.encode_header(answer.header))
@@ -106,7 +117,12 @@ def _write(answer: _Answer, form: Format, write: Callable[[bytes], None]) -> tup
         else:
             kept.append(frame)
     if not streamed:
-        write(form.write(PoseSequence(answer.header, kept)))
+        sequence = PoseSequence(answer.header, kept)
+        (_, first), *others = files_of(form, sequence, output)
+        write(form.write(sequence, up, first))
+        for file, person in others:
+            with whole_file(file) as write_other:
+                write_other(form.write(sequence, up, person))
     return count, len(ids)
 
 

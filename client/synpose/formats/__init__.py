@@ -18,7 +18,7 @@ from synpose.formats import bvh, c3d, csv, glb, json, ndjson, npz, parquet, rrd,
 from synpose.formats.upright import Up, up_axis
 from synpose.pose import PoseSequence
 
-__all__ = ["FORMATS", "Format", "format_for_accept", "format_for_name", "format_for_path", "save"]
+__all__ = ["FORMATS", "Format", "files_of", "format_for_accept", "format_for_name", "format_for_path", "save"]
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def encode(sequence: PoseSequence, up: Up) -> bytes:
 def _figure(document: _Document, skeleton: Skeleton, prefix: str, times: Array, joints: Array) -> list[int]:
     """The nodes of one person's joints `(T, J, 3)` and bones."""
     nodes = []
-    known = np.isfinite(joints).all(-1)  # (T, J)
+    known = np.asarray(np.isfinite(joints).all(-1))  # (T, J)
     for j, name in enumerate(skeleton.joints):
         node = document.node(prefix + name, mesh=_SIDES.index(_side(name)))
         nodes.append(node)

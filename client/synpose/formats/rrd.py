@@ -26,7 +26,7 @@ def encode(sequence: PoseSequence, up: Up) -> bytes:
 
     header, frames = sequence.header, sequence.frames
     recording = rr.RecordingStream("synpose")
-    stream = recording.binary_stream()
+    stream = rr.binary_stream(recording)
     skeleton = rr.ClassDescription(
         info=rr.AnnotationInfo(id=0, label=header.skeleton.name),
         keypoint_annotations=[rr.AnnotationInfo(id=j, label=name) for j, name in enumerate(header.skeleton.joints)],

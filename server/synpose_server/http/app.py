@@ -15,12 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from synpose.errors import Overloaded, SynposeError
-from synpose.formats import FORMATS, format_for_accept, ndjson
+from synpose.formats import ndjson
 from synpose.pose import Frame, PoseSequence
 from synpose.skeleton import SKELETONS
 from synpose_server.bridge import Bridge, Running
 from synpose_server.http import documents
-from synpose_server.http.body import read_body
+from synpose_server.http.body import read_answer, read_body
+from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.problems import answer_errors, problem_of
 
 __all__ = ["create_app"]
@@ -49,12 +50,12 @@ def create_app(bridge: Bridge) -> FastAPI:
         operation_id="estimate_pose_3d",
         summary="Estimate 3D joints",
         description=documents.POSE3D,
-        openapi_extra={"requestBody": documents.REQUEST_BODY},
+        openapi_extra={"requestBody": documents.REQUEST_BODY, "parameters": PARAMETERS},
         responses=documents.POSE3D_RESPONSES,
         response_class=Response,
     )
     async def pose3d(request: Request) -> Response:
-        form = format_for_accept(request.headers.get("accept"))
+        output = read_output(request)
         async with AsyncExitStack() as stack:
             with bridge.receiving():
                 body = bridge.in_time(request.stream())
@@ -66,16 +67,32 @@ def create_app(bridge: Bridge) -> FastAPI:
                 return running, await anext(running, None)  # what is wrong from the start gets its status
 
             running, first = await _while_connected(request, begin())
-            if form is FORMATS["ndjson"]:
-                return _Stream(_lines(running, first), form.media_type, stack.pop_all())
+            if output.streams:
+                return _Stream(_lines(running, first), output.form.media_type, stack.pop_all())
 
             async def collect() -> list[Frame]:
                 return [*([first] if first else []), *[frame async for frame in running]]
 
             frames = await _while_connected(request, collect())
-            content = await asyncio.to_thread(form.write, PoseSequence(running.header, frames))
-            return Response(content, media_type=form.media_type)
+            content = await asyncio.to_thread(output.write, PoseSequence(running.header, frames))
+            return Response(content, media_type=output.form.media_type)
         raise AssertionError("the stack swallows no exception")
+
+    @app.post(
+        "/v1/convert",
+        operation_id="convert_pose_3d",
+        summary="Write an answer in another format",
+        description=documents.CONVERT,
+        openapi_extra={"requestBody": documents.CONVERT_BODY, "parameters": PARAMETERS},
+        responses=documents.CONVERT_RESPONSES,
+        response_class=Response,
+    )
+    async def convert(request: Request) -> Response:
+        output = read_output(request)
+        with bridge.receiving():
+            sequence = await read_answer(request.headers, bridge.in_time(request.stream()), settings)
+        content = await asyncio.to_thread(output.write, sequence)
+        return Response(content, media_type=output.form.media_type)
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
     async def models() -> documents.Models:

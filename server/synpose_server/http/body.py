@@ -1,4 +1,4 @@
-"""From the body of `POST /v1/pose3d` to what the engine takes: multipart files, or JSON with images in base64."""
+"""From bodies to what the engine takes: multipart files, or JSON with images in base64; and answers sent back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ import orjson
 from starlette.datastructures import Headers
 
 from synpose.errors import InvalidInput, LimitExceeded, OptionsError
+from synpose.formats import json as pose_json
+from synpose.formats import ndjson
 from synpose.image_sequence import align_images
 from synpose.options import Options
+from synpose.pose import PoseSequence
 from synpose.rig import Rig
 from synpose_server.http.form import Form, read_form
 from synpose_server.requests import check_sent, gather_images, match_sources, match_timestamps, read_rig
@@ -23,8 +26,9 @@ from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.spooled import StoredImage, StoredImages
 
-__all__ = ["PoseRequest", "read_body"]
+__all__ = ["PoseRequest", "read_answer", "read_body"]
 
+_ANSWER_BYTES = 256 << 20  # 36,000 frames of one person in 27 joints are 60 MB
 _JSON_BYTES = 64 << 20  # parsed JSON takes several times its size in memory
 _FIELDS = ("calibration", "options", "timestamps")
 
@@ -60,6 +64,26 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
             f"the body must be multipart/form-data or application/json, not {kind or 'untyped'!r:.80}",
             field="content-type",
         )
+
+
+async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> PoseSequence:
+    """The answer in `body`, as JSON or NDJSON; raises `InvalidInput` or `LimitExceeded`."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "application/x-ndjson"):
+        raise InvalidInput(
+            f"the body must be application/json or application/x-ndjson, not {kind or 'untyped'!r:.80}",
+            field="content-type",
+        )
+    limit = min(settings.max_body_bytes, _ANSWER_BYTES)
+    content = b"".join([chunk async for chunk in _limited(headers, body, limit)])
+    return await asyncio.to_thread(_answer, content, streamed=kind == "application/x-ndjson")
+
+
+def _answer(content: bytes, *, streamed: bool) -> PoseSequence:
+    if not streamed:
+        return pose_json.decode(content)
+    header, frames = ndjson.decode(content.splitlines())
+    return PoseSequence(header, tuple(frames))
 
 
 async def _limited(headers: Headers, body: AsyncIterator[bytes], limit: int, advice: str = "") -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from synpose.calibration import write_calibration
 from synpose.errors import (
+    InvalidInput,
     LimitExceeded,
     NotAcceptable,
     NotFound,
@@ -19,7 +20,7 @@ from synpose.errors import (
     VideoError,
     status_of,
 )
-from synpose.formats import FORMATS
+from synpose.formats import FORMATS, Format
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Person, PoseHeader, PoseSequence
 from synpose.rig import Camera, Rig
@@ -28,6 +29,9 @@ from synpose_server.http.problems import MEDIA_TYPE, problem_of
 
 __all__ = [
     "BUSY",
+    "CONVERT",
+    "CONVERT_BODY",
+    "CONVERT_RESPONSES",
     "DESCRIPTION",
     "POSE3D",
     "POSE3D_RESPONSES",
@@ -49,9 +53,14 @@ Lengths are metres, times seconds, image positions pixels. The world frame is th
 
 POSE3D = """Send a calibration and, for each of its cameras, a video or encoded images.
 
-The Accept header chooses the answer: JSON (the default), NDJSON, which streams a header line and then one frame a line
-as they are computed, CSV or TRC. An error that comes up while NDJSON is streamed ends it with a last line
+The Accept header or `format` chooses the answer: JSON (the default), NDJSON, which streams a header line and then one
+frame a line as they are computed, tables (CSV, Parquet, NPZ), or a file for another program (TRC, C3D, BVH, GLB, RRD).
+What each holds is in docs/formats.md. An error that comes up while NDJSON is streamed ends it with a last line
 `{"error": {…}}` that holds the problem document."""
+
+
+CONVERT = """Send an answer of `/v1/pose3d`, JSON or NDJSON, and get it as a file of another format: nothing is
+estimated again. `format`, or else the Accept header, chooses."""
 
 
 class _Closed(BaseModel):
@@ -287,25 +296,53 @@ REQUEST_BODY: dict[str, Any] = {
     },
 }
 
-POSE3D_RESPONSES: dict[int | str, dict[str, Any]] = {
+
+def _content(form: Format) -> dict[str, Any]:
+    """What the document says of a format: an example as it is written, where it is text."""
+    if form.name in ("json", "ndjson", "csv", "trc", "bvh"):
+        text = form.write(_example_answer()).decode()
+        return {"example": json.loads(text)} if form.name == "json" else {"example": text, "schema": {"type": "string"}}
+    return {"example": f"(content of pose{form.suffix})", "schema": _FILE}
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Answer,
         "description": "The people of every frame set.",
-        "content": {
-            form.media_type: {
-                "example": json.loads(form.write(_example_answer()))
-                if form.name == "json"
-                else form.write(_example_answer()).decode()
-            }
-            | ({} if form.name == "json" else {"schema": {"type": "string"}})
-            for form in FORMATS.values()
-        },
-    },
+        "content": {form.media_type: _content(form) for form in FORMATS.values()},
+    }
+}
+POSE3D_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **_ANSWERS,
     **_problems(
         NotFound("no model 'big'; there are default", field="options.model"),
         NotAcceptable("none of the accepted media types is offered", field="accept"),
         LimitExceeded("the body is larger than 1073741824 bytes", field="body"),
         VideoError("this is no video", field="video", camera="cam02"),
+        ServerError("the server failed; its log says why"),
+        Overloaded("the server is busy"),
+    ),
+}
+CONVERT_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/Answer"},
+            "example": json.loads(FORMATS["json"].write(_example_answer())),
+        },
+        "application/x-ndjson": {
+            "schema": {"type": "string"},
+            "example": FORMATS["ndjson"].write(_example_answer()).decode(),
+        },
+    },
+}
+CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **_ANSWERS,
+    **_problems(
+        NotFound("no person 3; there are 0, 1", field="person"),
+        NotAcceptable("none of the accepted media types is offered", field="accept"),
+        LimitExceeded("the body is larger than 268435456 bytes", field="body"),
+        InvalidInput("this is no pose answer: it is not JSON"),
         ServerError("the server failed; its log says why"),
         Overloaded("the server is busy"),
     ),
