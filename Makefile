@@ -7,6 +7,7 @@ demo: .venv/demo
 
 test: .venv/test
 	scripts/check
+	scripts/make-site
 	scripts/test-wheel
 	scripts/test
 	scripts/with-docker scripts/test-compose
@@ -17,8 +18,8 @@ test: .venv/test
 	@touch $@
 
 .venv/test: pyproject.toml
-	scripts/install "$(PYTHON)" server,cpu,demo,train,datasets,dev
+	scripts/install "$(PYTHON)" server,cpu,demo,train,datasets,formats,notebook,docs,dev
 	@touch $@ .venv/demo
 
 clean:
-	rm -rf .venv demo-output build dist
+	rm -rf .venv demo-output build dist site

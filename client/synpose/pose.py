@@ -152,7 +152,7 @@ class PoseSequence:
         return DataFrame(columns(self))
 
     def plot(self, frame: int | None = None, person: int | None = None) -> Figure:
-        """A picture of the people at `frame` and of the angles of `person`: see `synpose.plot`. Needs `synpose[notebook]`."""
+        """The people at `frame` and the angles of `person`, as `synpose.plot` draws them. Needs `synpose[notebook]`."""
         from synpose.plot import plot
 
         return plot(self, frame, person)

@@ -81,6 +81,26 @@ def test_every_format(form: object, engine: FakeEngine, folder: Path) -> None:
     assert (folder / f"out{suffix}").stat().st_size > 0
 
 
+def test_a_file_for_each_person(engine: FakeEngine, folder: Path) -> None:
+    """A format of one person is written for each, and --up says which axis its y is."""
+    engine.people = 2
+    assert estimate("--up", "y", "--max-people", "2", output="out.trc") == 0
+    assert left(folder) == {"out.trc", "out_p1.trc"}
+    first, second = ((folder / name).read_text().splitlines()[7] for name in ("out.trc", "out_p1.trc"))
+    assert first.split("\t")[2:5] == ["1.000000", "0.000000", "1.000000"]
+    assert second.split("\t")[2:5] == ["1.000000", "1.000000", "1.000000"]
+
+
+def test_a_format_that_cannot_be_written_here(
+    engine: FakeEngine, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is told before anything is estimated."""
+    monkeypatch.setattr("synpose.formats.find_spec", lambda name: None)
+    assert estimate(output="out.c3d") == 2
+    assert "pip install 'synpose[c3d]'" in capsys.readouterr().err
+    assert not engine.received
+
+
 def test_ndjson_holds_all_frames(engine: FakeEngine, folder: Path) -> None:
     """Lines are written as they are computed, and are the whole answer in the end."""
     assert estimate(output="out.ndjson") == 0

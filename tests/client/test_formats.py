@@ -15,6 +15,7 @@ import pytest
 from synpose.errors import InvalidInput, NotAcceptable, OptionsError
 from synpose.formats import FORMATS, format_for_accept, format_for_path, ndjson
 from synpose.formats import json as pose_json
+from synpose.formats.markers import marker_names
 from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, PoseSequence
 from synpose.skeleton import COCO17, HALPE26, Skeleton
 
@@ -168,10 +169,10 @@ def read_trc(content: bytes) -> tuple[dict[str, str], list[str], np.ndarray, np.
 
 
 def test_trc_holds_the_person_of_most_frames() -> None:
-    """Every frame has its row, in metres and in the world frame; gaps are empty cells."""
-    header, markers, times, positions = read_trc(FORMATS["trc"].write(SEQUENCE))
+    """Every frame has its row, in metres, y up; gaps are empty cells."""
+    header, markers, times, positions = read_trc(FORMATS["trc"].write(SEQUENCE, up="y"))
     assert (header["Units"], header["DataRate"], header["NumFrames"]) == ("m", "60", "3")
-    assert markers == list(COCO17.joints)
+    assert markers == list(marker_names(COCO17))
     np.testing.assert_allclose(times, [0, 1 / 60, 2 / 60], atol=1e-6)
     np.testing.assert_allclose(positions, SEQUENCE.joints(7), atol=5.1e-7)
     assert np.isnan(positions[1]).all()
@@ -182,9 +183,9 @@ def test_trc_opens_in_opensim(tmp_path: object) -> None:
     opensim: Any = pytest.importorskip("opensim")
     path = f"{tmp_path}/pose.trc"
     with open(path, "wb") as file:
-        file.write(FORMATS["trc"].write(SEQUENCE))
+        file.write(FORMATS["trc"].write(SEQUENCE, up="y"))
     table = opensim.TimeSeriesTableVec3(path)
-    assert list(table.getColumnLabels()) == list(COCO17.joints)
+    assert list(table.getColumnLabels()) == list(marker_names(COCO17))
     found = np.array([[table.getRowAtIndex(t)[j].to_numpy() for j in range(17)] for t in range(3)])
     np.testing.assert_allclose(found, SEQUENCE.joints(7), atol=5.1e-7)
 
@@ -212,7 +213,7 @@ def test_suffixes_choose_formats() -> None:
     assert format_for_path("out/x.JSON").name == "json"
     assert [format_for_path(f"a{form.suffix}") for form in FORMATS.values()] == list(FORMATS.values())
     with pytest.raises(OptionsError, match=r"\.json, \.ndjson, \.csv, \.trc"):
-        format_for_path("x.c3d")
+        format_for_path("x.fbx")
 
 
 @pytest.mark.parametrize(
@@ -224,6 +225,8 @@ def test_suffixes_choose_formats() -> None:
         ("text/csv", "csv"),
         ("TEXT/CSV; charset=utf-8", "csv"),
         ("text/*", "csv"),
+        ("model/gltf-binary", "glb"),
+        ("application/vnd.apache.parquet, application/json;q=0.5", "parquet"),
         ("text/*;q=0.5, text/x-trc", "trc"),
         ("text/html, application/xml;q=0.9, */*;q=0.8", "json"),
         ("application/json;q=0, */*", "ndjson"),

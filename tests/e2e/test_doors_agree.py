@@ -145,7 +145,9 @@ def test_formats_agree(server: Server, of_videos: Joints, media_type: str, read:
         ("options", ("", b'{"model": "fast"}')),
         *(("video", (f"{camera}.mp4", video(camera))) for camera in CAMERAS),
     ]
-    response = httpx.post(f"{server.url}/v1/pose3d", files=parts, headers={"accept": media_type}, timeout=30)
+    response = httpx.post(
+        f"{server.url}/v1/pose3d", files=parts, params={"up": "y"}, headers={"accept": media_type}, timeout=30
+    )
     assert response.status_code == 200
     assert response.headers["content-type"].startswith(media_type)
     np.testing.assert_allclose(read(response.content), of_videos, atol=2e-6)  # rounded to 1e-6

@@ -36,7 +36,7 @@ class Received:
 
 @dataclass
 class FakeEngine(Engine):
-    """Answers `frames` frames (or one a timestamp) with one person at (index, 0, 1).
+    """Answers `frames` frames (or one a timestamp) with `people`, the k-th at (index, k, 1).
 
     A source that holds `broken` is a `VideoError` at once; `fails_at` raises `failure` at that frame. Frames from
     `holds_at` on wait until `go` is set.
@@ -44,6 +44,7 @@ class FakeEngine(Engine):
 
     settings: Settings = field(default_factory=Settings)
     frames: int = 3
+    people: int = 1
     fails_at: int | None = None
     failure: Exception = field(default_factory=lambda: VideoError("the file ends early", field="video", camera="cam02"))
     holds_at: int | None = None
@@ -95,12 +96,15 @@ class _FakeEstimation(Estimation):
         if self._closed or index >= frames:
             raise StopIteration
         self._index += 1
-        joints = np.tile((float(index), 0.0, 1.0), (len(self.header.skeleton), 1))
-        sigma = np.full(len(self.header.skeleton), 0.02)
-        joints[-1], sigma[-1] = np.nan, np.nan
+        people = []
+        for k in range(engine.people):
+            joints = np.tile((float(index), float(k), 1.0), (len(self.header.skeleton), 1))
+            sigma = np.full(len(self.header.skeleton), 0.02)
+            joints[-1], sigma[-1] = np.nan, np.nan
+            people.append(Person(k, 0.9, joints, sigma, self._cameras))
         time = self._timestamps[index] if self._timestamps else index / self.header.fps
         notices = (Notice("view-missing", "no image", "cam02"),) if index == 1 else ()
-        return Frame(index, time, (Person(0, 0.9, joints, sigma, self._cameras),), notices)
+        return Frame(index, time, tuple(people), notices)
 
     def close(self) -> None:
         self._closed = True

@@ -20,6 +20,7 @@ from tests.server.live_server import serve
 
 from synpose.calibration import write_calibration
 from synpose.errors import LimitExceeded
+from synpose.formats import FORMATS, Format
 from synpose.formats import json as pose_json
 from synpose.rig import Camera, Rig
 from synpose_server.http.documents import Answer, Problem
@@ -154,6 +155,60 @@ def test_accept_chooses_the_format(accept: str, media_type: str, start: bytes, p
     response = post(VIDEOS, headers={"accept": accept})
     assert (response.status_code, response.headers["content-type"]) == (200, media_type)
     assert response.content.startswith(start)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_the_query_chooses_the_format(form: Format, post: Any) -> None:
+    """Every format is had by its name, which goes before the Accept header, with its media type."""
+    response = post(VIDEOS, params={"format": form.name}, headers={"accept": "text/csv"})
+    assert response.status_code == 200
+    assert response.headers["content-type"].partition(";")[0] == form.media_type
+    starts = {"c3d": b"\x02P", "glb": b"glTF", "npz": b"PK", "parquet": b"PAR1", "rrd": b"RRF", "bvh": b"HIERARCHY"}
+    assert response.content.startswith(starts.get(form.name, b""))
+    assert len(response.content) > 100
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["json", "ndjson"])
+def test_an_answer_is_converted(streamed: bool, url: str, post: Any) -> None:
+    """An answer that was had before is written as the file that the estimate would have given."""
+    kind = "application/x-ndjson" if streamed else "application/json"
+    query = {"format": "trc", "up": "y"}
+    answer = post(VIDEOS, headers={"accept": kind}).content
+    converted = httpx.post(f"{url}/v1/convert", params=query, content=answer, headers={"content-type": kind})
+    assert converted.status_code == 200
+    assert converted.content == post(VIDEOS, params=query).content
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "kind", "field"),
+    [
+        ({"format": "fbx"}, 406, "not-acceptable", "format"),
+        ({"format": "trc", "up": "w"}, 422, "options-error", "up"),
+        ({"format": "trc", "person": "-1"}, 422, "options-error", "person"),
+        ({"format": "trc", "person": "7"}, 404, "not-found", "person"),
+    ],
+)
+@pytest.mark.parametrize("path", ["pose3d", "convert"])
+def test_a_format_that_is_not_there(
+    path: str, query: dict[str, str], status: int, kind: str, field: str, url: str, post: Any
+) -> None:
+    """What cannot be written is a problem that names the parameter, at either path."""
+    if path == "pose3d":
+        response = post(VIDEOS, params=query)
+    else:
+        response = httpx.post(f"{url}/v1/convert", params=query, json=post(VIDEOS).json())
+    problem = response.json()
+    assert (response.status_code, problem["type"], problem["field"]) == (status, f"urn:synpose:problem:{kind}", field)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"{}", "application/json"), (b"", "application/x-ndjson"), (b"{}", "text/plain")]
+)
+def test_what_is_no_answer_is_not_converted(content: bytes, kind: str, url: str) -> None:
+    """A body that is no answer is one clear problem."""
+    response = httpx.post(f"{url}/v1/convert?format=csv", content=content, headers={"content-type": kind})
+    assert response.status_code == 422
+    assert response.json()["type"] == "urn:synpose:problem:invalid-input"
 
 
 B = base64.b64encode(b"image").decode()

@@ -47,6 +47,7 @@ def encode(sequence: PoseSequence, up: Up) -> bytes:
     file.add_parameter("SUBJECTS", "USED", [len(ids)])
     file.add_parameter("SUBJECTS", "NAMES", [f"person {person}" for person in ids] or [""])
     file.add_parameter("SUBJECTS", "LABEL_PREFIXES", prefixes)
+    del file["data"]["rotations"]  # there are none, and the library divides by the number of frames for them
     file["data"]["points"] = points
     file["data"]["meta_points"]["residuals"] = residuals[None]
     with TemporaryDirectory() as folder:  # the library writes to paths alone

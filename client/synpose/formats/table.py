@@ -38,5 +38,5 @@ def columns(sequence: PoseSequence) -> dict[str, NDArray[Any]]:
         np.array([person.id for _, person in rows], dtype=np.int64),
         np.array([person.score for _, person in rows], dtype=np.float64),
     ]
-    table = [*leading, *values.reshape(len(rows), -1).T]
+    table = [*leading, *values.transpose(1, 2, 0).reshape(4 * len(skeleton), len(rows))]
     return dict(zip(column_names(skeleton), table, strict=True))

@@ -1,0 +1,53 @@
+"""The programs under examples/python run as they stand, against a real server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.clip import CAMERAS, FRAMES, video
+from tests.e2e.doors import Server
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "python"
+
+
+def output_of(example: str, server: Server, folder: Path) -> list[str]:
+    """What the example prints, run in `folder` on the example clip cut short."""
+    shutil.copy(ROOT / "examples" / "balancing" / "Calib.qca.txt", folder)
+    for camera in CAMERAS:
+        (folder / f"{camera}.mp4").write_bytes(video(camera))
+    command = [sys.executable, EXAMPLES / example, server.url, "Calib.qca.txt", *(f"{c}.mp4" for c in CAMERAS)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_save_files(server: Server, tmp_path: Path) -> None:
+    """Four files appear, named as printed, each with something in it."""
+    pytest.importorskip("ezc3d")
+    lines = output_of("save_files.py", server, tmp_path)
+    assert lines == ["walk.trc", "walk.c3d", "walk.bvh", "walk.glb"]
+    assert all((tmp_path / line).stat().st_size > 1000 for line in lines)
+
+
+def test_joint_angles(server: Server, tmp_path: Path) -> None:
+    """A table of bends, the first rows of the wrist, and a picture."""
+    lines = output_of("joint_angles.py", server, tmp_path)
+    assert "left_knee_flexion" in lines[0]
+    assert any("left_wrist_x" in line for line in lines)
+    assert (tmp_path / "poses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_as_it_comes(server: Server, tmp_path: Path) -> None:
+    """A line for every frame of the man."""
+    lines = [line for line in output_of("as_it_comes.py", server, tmp_path) if "person 0" in line]
+    assert len(lines) == FRAMES
+
+
+def test_every_example_is_tested() -> None:
+    """No example is left out above."""
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"save_files", "joint_angles", "as_it_comes"}
