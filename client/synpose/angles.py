@@ -37,7 +37,7 @@ def joint_angles(joints: Array, skeleton: Skeleton) -> dict[str, Array]:
     leftwards = at("right_hip", "left_hip")
     forwards = np.cross(leftwards, trunk)
     upwards = np.cross(forwards, leftwards)  # the trunk, less what leans to a side
-    angles = {}
+    angles: dict[str, Array] = {}
     for side, outwards in (("left", leftwards), ("right", -leftwards)):
         thigh, shank = at(f"{side}_hip", f"{side}_knee"), at(f"{side}_knee", f"{side}_ankle")
         upper_arm = at(f"{side}_shoulder", f"{side}_elbow")

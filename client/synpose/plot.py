@@ -33,9 +33,10 @@ def plot(sequence: PoseSequence, frame: int | None = None, person: int | None = 
         raise InvalidInput(f"there is no frame {frame}; there are {count}", field="frame")
     if person is not None and person not in sequence.ids:
         raise NotFound(f"no person {person}; there are {', '.join(map(str, sequence.ids)) or 'nobody'}", field="person")
-    figure = pyplot.figure(figsize=(11, 4.5), layout="constrained")
+    figure: Figure = pyplot.figure(figsize=(11, 4.5), layout="constrained")
     pyplot.close(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.4))
+    panels: Any = figure.subfigures(1, 2, width_ratios=(1, 1.4))
+    left, right = panels
     _draw_people(left.add_subplot(projection="3d"), sequence, count // 2 if frame is None else frame)
     _draw_angles(right, sequence, person)
     return figure

@@ -161,7 +161,7 @@ def test_glb_opens_in_another_reader(sequence: PoseSequence, tmp_path: Path) -> 
             begin = at_frames(name, "translation", (0, 0, 0))
             end = begin + turned(at_frames(name, "rotation", (0, 0, 0, 1)), scale * (0.0, 1.0, 0.0))
             begin[scale[:, 1] == 0] = end[scale[:, 1] == 0] = np.nan
-            both = np.isfinite(joints[:, [a, b]]).all((1, 2))
+            both = np.asarray(np.isfinite(joints[:, [a, b]]).all((1, 2)))
             assert_near(begin, np.where(both[:, None], joints[:, a], np.nan))
             assert_near(end, np.where(both[:, None], joints[:, b], np.nan))
     assert [gltf.nodes[k].name for k in gltf.scenes[0].nodes] == [f"person {person}" for person in sequence.ids]
@@ -218,7 +218,7 @@ def test_one_wild_frame_does_not_change_bones() -> None:
     wild = joints.copy()
     wild[7, COCO17.joints.index("left_ankle")] += 1.0
     lengths = [np.linalg.norm(fit_armature(clip, COCO17).offsets, axis=1) for clip in (joints, wild)]
-    np.testing.assert_allclose(*lengths, atol=0.002)
+    np.testing.assert_allclose(lengths[1], lengths[0], atol=0.002)
 
 
 def test_bvh_bridges_gaps_on_a_straight_line(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.clip import CAMERAS, FRAMES, video
 from tests.e2e.doors import Server
+
+from synpose.cli.main import _parser
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "python"
@@ -20,7 +24,7 @@ def output_of(example: str, server: Server, folder: Path) -> list[str]:
     shutil.copy(ROOT / "examples" / "balancing" / "Calib.qca.txt", folder)
     for camera in CAMERAS:
         (folder / f"{camera}.mp4").write_bytes(video(camera))
-    command = [sys.executable, EXAMPLES / example, server.url, "Calib.qca.txt", *(f"{c}.mp4" for c in CAMERAS)]
+    command = [sys.executable, str(EXAMPLES / example), server.url, "Calib.qca.txt", *(f"{c}.mp4" for c in CAMERAS)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -46,6 +50,27 @@ def test_as_it_comes(server: Server, tmp_path: Path) -> None:
     """A line for every frame of the man."""
     lines = [line for line in output_of("as_it_comes.py", server, tmp_path) if "person 0" in line]
     assert len(lines) == FRAMES
+
+
+def commands() -> list[str]:
+    """Every line of a shell block of the documentation that calls `synpose`."""
+    pages = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [block for page in pages for block in re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith("synpose ") and "…" not in line]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_line_of_the_documentation_is_one(line: str) -> None:
+    """The parser of `synpose` takes the line as it stands."""
+    assert callable(_parser().parse_args(shlex.split(line, comments=True)[1:]).run)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_python_in_the_documentation_is_python(page: Path) -> None:
+    """Every Python block compiles."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        compile(block, page.name, "exec")
 
 
 def test_every_example_is_tested() -> None:

@@ -211,6 +211,31 @@ def test_what_is_no_answer_is_not_converted(content: bytes, kind: str, url: str)
     assert response.json()["type"] == "urn:synpose:problem:invalid-input"
 
 
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("spoil", ["fps", "joint", "id", "legs", "cycle"])
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_strange_answer_is_no_failure_of_the_server(form: Format, spoil: str, url: str, post: Any) -> None:
+    """Numbers and skeletons that no estimate gives are written or refused, and never an error 500."""
+    answer = post(VIDEOS).json()
+    someone = answer["frames"][1]["people"][0]
+    if spoil == "fps":
+        answer["fps"] = 0
+    elif spoil == "joint":
+        someone["joints"][3] = [1e300, -1e300, 0]
+    elif spoil == "id":
+        someone["id"] = 10**30
+    else:
+        answer["skeleton"] |= {
+            "name": spoil,
+            "joints": ["pelvis", "foot"],
+            "parents": [[-1, 0], [1, 0]][spoil == "cycle"],
+        }
+        for frame in answer["frames"]:
+            frame["people"][0] |= {"joints": [[0, 0, 1], None], "sigma": [0.1, None]}
+    response = httpx.post(f"{url}/v1/convert", params={"format": form.name}, json=answer)
+    assert response.status_code in ((422,) if spoil == "fps" else (200,) if spoil in ("legs", "cycle") else (200, 422))
+
+
 B = base64.b64encode(b"image").decode()
 SINGLE = write_calibration(RIG.subset(["cam01"]))
 BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | None]] = {

@@ -24,7 +24,7 @@ _ROTATIONS = "Zrotation Xrotation Yrotation"
 def encode(sequence: PoseSequence, up: Up) -> bytes:
     """`sequence` as BVH at a constant rate, a line for every frame."""
     armature = fit_armature(to_y_up(sequence.joints(), up), sequence.header.skeleton)
-    angles = euler_zxy(armature.local_rotations()).reshape(len(sequence.frames), -1)
+    angles = euler_zxy(armature.local_rotations()).reshape(len(sequence.frames), 3 * len(armature.joints))
     values = np.concatenate((armature.root, angles), axis=1)
     lines = [
         "HIERARCHY",

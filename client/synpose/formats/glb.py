@@ -104,7 +104,7 @@ def _turns_from_y(lines: Array) -> Array:
         turns[reach:] = _products(turns[reach:], turns[:-reach])
         turns /= np.linalg.norm(turns, axis=1, keepdims=True)
         reach *= 2
-    return turns
+    return np.asarray(turns)
 
 
 def _products(p: Array, q: Array) -> Array:

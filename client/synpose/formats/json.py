@@ -10,6 +10,7 @@ Lengths are metres, rounded to 1e-6; a joint that is not known is null. `notices
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,10 +119,10 @@ def header_of(record: Record) -> PoseHeader:
     try:
         if record["units"] != "m":
             raise _broken("its units are not metres")
-        model, skeleton = record["model"], record["skeleton"]
-        return PoseHeader(
-            ModelInfo(str(model["name"]), str(model["version"])), _skeleton_of(skeleton), float(record["fps"])
-        )
+        model, skeleton, fps = record["model"], record["skeleton"], float(record["fps"])
+        if not 0 < fps < math.inf:
+            raise _broken("its fps are no frame rate")
+        return PoseHeader(ModelInfo(str(model["name"]), str(model["version"])), _skeleton_of(skeleton), fps)
     except (KeyError, TypeError, ValueError):
         raise _broken("its header is incomplete") from None
 

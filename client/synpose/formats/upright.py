@@ -42,12 +42,12 @@ def up_axis(sequence: PoseSequence) -> Up:
     A guess that holds for people who mostly stand, walk or sit.
     """
     weights = BODY27.reads_from(sequence.header.skeleton)
-    trunk = weights[BODY27.joints.index("neck")] - weights[BODY27.joints.index("pelvis")]  # (J,)
-    parts = np.flatnonzero(trunk)
-    joints = np.array([person.joints[parts] for frame in sequence.frames for person in frame.people])
-    trunks = np.einsum("j,pjk->pk", trunk[parts], joints.reshape(-1, len(parts), 3))
+    neck, pelvis = weights[BODY27.joints.index("neck")], weights[BODY27.joints.index("pelvis")]  # (J,)
+    parts = np.flatnonzero(neck - pelvis)
+    people = [person.joints[parts] for frame in sequence.frames for person in frame.people]
+    trunks = np.einsum("j,pjk->pk", (neck - pelvis)[parts], np.reshape(people, (len(people), len(parts), 3)))
     trunks = trunks[np.isfinite(trunks).all(1)]
-    if not len(trunks):
+    if not (len(trunks) and neck.any() and pelvis.any()):
         return "z"
     mean = trunks.mean(0)
     axis = int(np.abs(mean).argmax())

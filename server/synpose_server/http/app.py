@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from synpose.errors import Overloaded, SynposeError
+from synpose.errors import InvalidInput, Overloaded, SynposeError
 from synpose.formats import ndjson
 from synpose.pose import Frame, PoseSequence
 from synpose.skeleton import SKELETONS
@@ -91,7 +91,10 @@ def create_app(bridge: Bridge) -> FastAPI:
         output = read_output(request)
         with bridge.receiving():
             sequence = await read_answer(request.headers, bridge.in_time(request.stream()), settings)
-        content = await asyncio.to_thread(output.write, sequence)
+        try:
+            content = await asyncio.to_thread(output.write, sequence)
+        except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
+            raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
         return Response(content, media_type=output.form.media_type)
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
