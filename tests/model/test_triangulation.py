@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from synpose_model.bundle import Repository
+from synpose_model.intersection import intersect
 from synpose_model.rays import intersect_rays, ray_distances
-from synpose_model.triangulation import RobustTriangulation, intersect
+from synpose_model.triangulation import RobustTriangulation
 from synpose_server.runtime import Model
 
 Rays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
