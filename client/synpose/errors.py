@@ -8,7 +8,11 @@
     ├── NotFound                  a model or skeleton that this server does not have
     ├── NotAcceptable             an answer format that is not offered
     ├── LimitExceeded             too large, too long, too many
+    ├── Unauthenticated           no API key, or one that this server does not know
+    ├── PermissionDenied          an API key, or the web page of another site, that may not do this
     ├── Overloaded                the server is busy; the same request may succeed later
+    │   ├── RateLimited           this API key asks too often, or too much at a time
+    │   └── Draining              the server is about to stop; another one, or this one restarted, will answer
     ├── BundleError               a model on disk that is broken or not what it claims to be
     └── ServerError               the server failed, or cannot be reached (raised by the clients)
 
@@ -26,15 +30,19 @@ __all__ = [
     "STATUS",
     "BundleError",
     "CalibrationError",
+    "Draining",
     "InvalidInput",
     "LimitExceeded",
     "NotAcceptable",
     "NotFound",
     "OptionsError",
     "Overloaded",
+    "PermissionDenied",
+    "RateLimited",
     "ServerError",
     "Status",
     "SynposeError",
+    "Unauthenticated",
     "VideoError",
     "from_problem",
     "status_of",
@@ -88,8 +96,24 @@ class LimitExceeded(SynposeError):
     """Larger, longer or more than this server accepts."""
 
 
+class Unauthenticated(SynposeError):
+    """No API key, or one that this server does not know."""
+
+
+class PermissionDenied(SynposeError):
+    """An API key, or the web page of another site, that may not do this."""
+
+
 class Overloaded(SynposeError):
     """The server is busy; the same request may succeed later."""
+
+
+class RateLimited(Overloaded):
+    """This API key asks too often, or too much at a time."""
+
+
+class Draining(Overloaded):
+    """The server is about to stop; another one, or this one restarted, will answer."""
 
 
 class BundleError(SynposeError):
@@ -116,6 +140,10 @@ STATUS: dict[type[SynposeError], Status] = {
     NotFound: Status("not-found", 404, "NOT_FOUND"),
     NotAcceptable: Status("not-acceptable", 406, "INVALID_ARGUMENT"),
     LimitExceeded: Status("limit-exceeded", 413, "RESOURCE_EXHAUSTED"),
+    Unauthenticated: Status("unauthenticated", 401, "UNAUTHENTICATED"),
+    PermissionDenied: Status("permission-denied", 403, "PERMISSION_DENIED"),
+    RateLimited: Status("rate-limited", 429, "RESOURCE_EXHAUSTED"),
+    Draining: Status("draining", 503, "UNAVAILABLE"),
     Overloaded: Status("overloaded", 503, "RESOURCE_EXHAUSTED"),
     BundleError: Status("bundle-error", 500, "INTERNAL"),
     ServerError: Status("server-error", 500, "INTERNAL"),

@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import copy_context
 from typing import TypeVar, cast
 
 import anyio
 
-from synpose.errors import InvalidInput, Overloaded
+from synpose.errors import Draining, InvalidInput, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader
 from synpose.rig import Rig
 from synpose_server.engine import Engine, Estimation
+from synpose_server.lifecycle import Lifecycle
 from synpose_server.sources import Source
 
 __all__ = ["Bridge", "Running"]
@@ -27,14 +29,17 @@ _MOST_WAITING = 32  # requests that may wait for a place; each holds a thread wh
 class Running(AsyncIterator[Frame]):
     """An estimate under way: its `header`, and its frames as they are computed."""
 
-    def __init__(self, estimation: Estimation, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, estimation: Estimation, threads: ThreadPoolExecutor, lifecycle: Lifecycle) -> None:
         self.header: PoseHeader = estimation.header
         self._estimation = estimation
         self._threads = threads
+        self._lifecycle = lifecycle
         self._step: Future[Frame | None] | None = None
 
     async def __anext__(self) -> Frame:
-        self._step = self._threads.submit(next, self._estimation, None)
+        if self._lifecycle.stopping.is_set():
+            raise Draining("the server had to stop before the clip was done; send it again")
+        self._step = self._threads.submit(copy_context().run, next, self._estimation, None)
         frame = await asyncio.wrap_future(self._step)
         if frame is None:
             raise StopAsyncIteration
@@ -60,11 +65,20 @@ class Bridge:
         self._starting = ThreadPoolExecutor(_MOST_WAITING, "synpose-start")
         self._waiting = 0
         self._uploads = 0
+        self.lifecycle = Lifecycle(self._unready, engine.settings.stall_seconds)
 
     @property
     def ready(self) -> bool:
         """Whether the engine has loaded its models."""
         return bool(self.engine.models)
+
+    def _unready(self) -> str | None:
+        """What keeps the next estimate from being taken up, if anything does."""
+        if not self.ready:
+            return "the models are not loaded yet"
+        if self._waiting >= _MOST_WAITING:
+            return f"{self._waiting} requests are waiting already"
+        return None
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
@@ -100,23 +114,21 @@ class Bridge:
         timestamps: Sequence[float] | None = None,
     ) -> AsyncIterator[Running]:
         """`engine.estimate` for `async with`; leaving the block, also by cancellation, closes the estimate."""
-        if not self.ready:
-            raise Overloaded("the models are not loaded yet")
-        if self._waiting >= _MOST_WAITING:
-            raise Overloaded(f"{self._waiting} requests are waiting already; try again later")
+        if (reason := self._unready()) is not None:
+            raise Overloaded(f"{reason}; try again later")
         self._waiting += 1
         try:
             estimation = await self._start(lambda: self.engine.estimate(rig, sources, options, timestamps))
         finally:
             self._waiting -= 1
-        running = Running(estimation, self._running)
+        running = Running(estimation, self._running, self.lifecycle)
         try:
             yield running
         finally:
             await running.aclose()
 
     async def _start(self, call: Callable[[], Estimation]) -> Estimation:
-        started = self._starting.submit(call)
+        started = self._starting.submit(copy_context().run, call)
         try:
             return await asyncio.wrap_future(started)
         except asyncio.CancelledError:

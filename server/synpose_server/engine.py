@@ -19,6 +19,7 @@ from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
 from synpose_server.limbs import Limbs
+from synpose_server.observe import count, stage
 from synpose_server.report import ViewReport, rig_notices
 from synpose_server.requests import check_views
 from synpose_server.runtime import Model
@@ -69,6 +70,8 @@ class Estimation(Iterator[Frame]):
         if self._closed or not self._held:
             raise StopIteration
         index, notices, self.people = self._held.popleft()
+        count("frame_sets")
+        count("people", len(self.people))
         time = self._timestamps[index] if self._timestamps else index / self.header.fps
         return Frame(index, time, tuple(self._person(person) for person in self.people), notices)
 
@@ -77,6 +80,9 @@ class Estimation(Iterator[Frame]):
         if frame_set.index >= self._max_frames:
             raise _too_long(self._max_frames)  # what no container had told
         people = self._tracker.step(frame_set.images)
+        for view, image in enumerate(frame_set.images):
+            if image is None:
+                count("missing_views", camera=view)
         self._report.add(frame_set, [self._views(person) for person in people])
         notices = (*self._pending, *frame_set.notices)
         self._pending = ()
@@ -179,7 +185,9 @@ class Engine:
         calibrated, rig = rig, rig.subset(tuple(sources))
         if len(rig) > self.settings.max_cameras:
             raise LimitExceeded(f"more than {self.settings.max_cameras} cameras", field="calibration")
-        if not self._places.acquire(timeout=self.settings.queue_seconds):
+        with stage("queue"):
+            has_place = self._places.acquire(timeout=self.settings.queue_seconds)
+        if not has_place:
             raise Overloaded("the server is busy with other clips; try again later")
         try:
             frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps)

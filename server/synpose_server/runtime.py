@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from synpose.errors import BundleError
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
+from synpose_server.observe import measure, stage
 
 __all__ = ["Graph", "Model"]
 
@@ -97,11 +98,13 @@ class Model:
                 return skeleton
         raise ValueError(f"{shape} keypoints for {self.skeleton.name}")
 
+    @stage("spatial")
     def read(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`, x, y in crop pixels and score, and tokens `(N, D)`.
 
         D is 0 for a graph that gives no tokens.
         """
+        measure("batch", len(crops))
         parts = [
             self._spatial.run(images=crops[start : start + self.max_batch])
             for start in range(0, len(crops), self.max_batch)
@@ -111,6 +114,7 @@ class Model:
             return keypoints, np.zeros((len(crops), 0))
         return keypoints, np.concatenate([part["tokens"] for part in parts]).astype(np.float64)
 
+    @stage("relation")
     def relate(
         self,
         origins: NDArray[np.float64],
@@ -136,6 +140,7 @@ class Model:
         joints = out["joints"].astype(np.float64) + middle
         return joints, out["sigma"].astype(np.float64), out["view_weights"].astype(np.float64)
 
+    @stage("detect")
     def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
         out = self._detector.run(images=image[None])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +19,8 @@ __all__ = ["Settings"]
 MIB = 1024 * 1024
 
 _PREFIX = "SYNPOSE_"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_CLIENTS = "SYNPOSE_API_KEY"  # a client's, which may be in the same environment
 _SERVICE = re.compile("SYNPOSE_(SERVICE_|PORT($|_))")  # set by Kubernetes in pods beside a service called synpose
 
 
@@ -53,6 +57,38 @@ class Settings(BaseSettings):
     """Clips computed at the same time; more wait for `queue_seconds`."""
     queue_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long a request waits for its turn before it is told that the server is busy."""
+    max_connections: int = Field(default=1000, ge=1)
+    """Connections of HTTP at a time; one more is closed at once."""
+    keys: Path | None = None
+    """File of API keys, made by `synpose keys`; everybody may do everything when not set."""
+    tls_cert: Path | None = None
+    """Certificate chain (PEM) of both doors, which then speak TLS only."""
+    tls_key: Path | None = None
+    """Private key (PEM) of `tls_cert`."""
+    tls_client_ca: Path | None = None
+    """Certificates (PEM) of those whose clients are let in; a client without a certificate is refused."""
+    cors_origins: str | None = None
+    """Origins of web pages that may use this server, separated by commas; only its own when not set."""
+    drain_seconds: float = Field(default=30.0, ge=0, le=86_400)
+    """How long running requests may go on after SIGTERM."""
+    stall_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """How long one image or graph run may take before liveness fails."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for a person, or one JSON object a line."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """From which level on the log tells; `info` has a line for each request."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Raise `OptionsError` for TLS that is only half set up, and for origins that are none."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise OptionsError("tls_cert and tls_key go together", field="tls_cert")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise OptionsError("tls_client_ca needs tls_cert and tls_key", field="tls_client_ca")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise OptionsError(f"an origin looks like https://lab.example, not {origin!r}", field="cors_origins")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -60,10 +96,23 @@ class Settings(BaseSettings):
         """Raise `OptionsError` for a variable that is meant to be a setting and is none; leaves `given` as it is."""
         known = [_PREFIX + name.upper() for name in cls.model_fields]
         for name in map(str.upper, os.environ):
-            if name.startswith(_PREFIX) and name not in known and not _SERVICE.match(name):
+            if name.startswith(_PREFIX) and name not in (*known, _CLIENTS) and not _SERVICE.match(name):
                 near = difflib.get_close_matches(name, known, 1, 0.0)[0]
                 raise OptionsError(f"there is no setting {name}; the nearest is {near}", field=name)
         return given
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(origin.strip() for origin in (self.cors_origins or "").split(",") if origin.strip())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def graph_threads(self) -> int:

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ from synpose.errors import VideoError
 from synpose.pose import Notice
 from synpose_model.image import Image
 from synpose_server.decode import Reader, open_source
+from synpose_server.observe import staged
 from synpose_server.sources import Source
 
 __all__ = ["FrameSet", "FrameSets"]
@@ -61,9 +63,12 @@ class FrameSets(Iterator[FrameSet]):
         self.count = min(counts) if counts else None
         self._queues: list[queue.Queue[_Handed]] = [queue.Queue(_AHEAD) for _ in self.readers]
         self._frames = self._assemble()
-        for reader, images in zip(self.readers, self._queues, strict=True):
+        for view, (reader, images) in enumerate(zip(self.readers, self._queues, strict=True)):
             thread = threading.Thread(
-                target=self._read, args=(reader, images), name=f"decode-{reader.camera}", daemon=True
+                target=copy_context().run,  # the request's, whose trace tells of decoding
+                args=(self._read, view, reader, images),
+                name=f"decode-{reader.camera}",
+                daemon=True,
             )
             self._threads.append(thread)
             thread.start()
@@ -83,9 +88,9 @@ class FrameSets(Iterator[FrameSet]):
         for reader in self.readers:
             reader.close()
 
-    def _read(self, reader: Reader, images: queue.Queue[_Handed]) -> None:
+    def _read(self, view: int, reader: Reader, images: queue.Queue[_Handed]) -> None:
         try:
-            for image in reader:
+            for image in staged("decode", reader, view):
                 if not self._put(images, (image, reader.problem)):
                     return
             self._put(images, (_END, reader.problem))

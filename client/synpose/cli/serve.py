@@ -6,7 +6,6 @@ Flags go before the environment (SYNPOSE_HOST, SYNPOSE_HTTP_PORT, ...), which al
 from __future__ import annotations
 
 import argparse
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +22,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--http-port", type=int, metavar="PORT", help="port of HTTP; 0 for a free one (8000)")
     parser.add_argument("--grpc-port", type=int, metavar="PORT", help="port of gRPC; 0 for a free one (8001)")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of bundles (those of the package)")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="API keys (see `synpose keys`); everybody without")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain; both doors then speak TLS")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="private key of the certificate")
+    parser.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="let in only clients that these vouch for")
 
 
 def run(args: argparse.Namespace) -> None:
-    settings = load_settings(host=args.host, http_port=args.http_port, grpc_port=args.grpc_port, models=args.models)
+    names = ("host", "http_port", "grpc_port", "models", "keys", "tls_cert", "tls_key", "tls_client_ca")
+    settings = load_settings(**{name: getattr(args, name) for name in names})
     with needs_extra("server,cpu"):
-        from synpose_server import serve
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        from synpose_server import logs, serve, tracing
+    logs.set_up(settings.log_format, settings.log_level)
+    tracing.set_up()
     serve.run(settings, partial(print, flush=True))

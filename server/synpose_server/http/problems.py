@@ -10,14 +10,26 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from synpose.errors import LimitExceeded, NotAcceptable, Overloaded, ServerError, SynposeError, to_problem
+from synpose.errors import (
+    LimitExceeded,
+    NotAcceptable,
+    Overloaded,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    SynposeError,
+    Unauthenticated,
+    to_problem,
+)
+from synpose_server.calls import current_call
 
-__all__ = ["MEDIA_TYPE", "answer_errors", "problem_of"]
+__all__ = ["MEDIA_TYPE", "answer", "answer_errors", "problem_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
 _CLIENT_GONE = 499  # as nginx calls it
 _RETRY_SECONDS = 5  # a clip takes longer, but there are several, and their ends are spread
+_UNREAD = (LimitExceeded, NotAcceptable, Overloaded, Unauthenticated, PermissionDenied)
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
@@ -30,21 +42,30 @@ def problem_of(error: Exception) -> dict[str, Any]:
     return to_problem(error)
 
 
+def answer(error: Exception) -> Response:
+    """The response that tells `error`."""
+    problem = problem_of(error)
+    if (call := current_call.get()) is not None:
+        call.reason = problem["type"].rpartition(":")[2]
+    headers = dict(getattr(error, "headers", None) or {})
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(1 if isinstance(error, RateLimited) else _RETRY_SECONDS)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, _UNREAD) or problem.get("field") == "body":
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return Response(orjson.dumps(problem), problem["status"], headers, MEDIA_TYPE)
+
+
 def answer_errors(app: FastAPI) -> None:
     """Answer every exception of `app` with its problem; what was not raised on purpose is also logged by the server."""
 
-    async def answer(request: Request, error: Exception) -> Response:
-        problem = problem_of(error)
-        headers = dict(getattr(error, "headers", None) or {})
-        if isinstance(error, Overloaded):
-            headers["Retry-After"] = str(_RETRY_SECONDS)
-        if isinstance(error, LimitExceeded | NotAcceptable | Overloaded) or problem.get("field") == "body":
-            headers["Connection"] = "close"  # the rest of the body is not read
-        return Response(orjson.dumps(problem), problem["status"], headers, MEDIA_TYPE)
+    async def tell(request: Request, error: Exception) -> Response:
+        return answer(error)
 
     async def give_up(request: Request, error: Exception) -> Response:
         return Response(status_code=_CLIENT_GONE)  # nobody reads it, and it is no failure that the log should tell
 
     app.add_exception_handler(ClientDisconnect, give_up)
     for kind in (SynposeError, HTTPException, Exception):
-        app.add_exception_handler(kind, answer)
+        app.add_exception_handler(kind, tell)
