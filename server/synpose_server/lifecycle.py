@@ -22,7 +22,7 @@ class Lifecycle:
     """Used from one event loop. `can_take` says what keeps a request from being taken up, if anything does."""
 
     def __init__(self, can_take: Callable[[], str | None], stall_seconds: float) -> None:
-        self.started = False
+        self.started = True  # a door that is used alone; `serve` waits for both
         self.draining = asyncio.Event()
         """Set when the server is about to stop: long-lived streams end what they have begun, and say goodbye."""
         self.stopping = asyncio.Event()
@@ -49,6 +49,15 @@ class Lifecycle:
         self.check_startup()
         if (reason := self._can_take()) is not None:
             raise Overloaded(reason)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `check_readiness` raises nothing."""
+        try:
+            self.check_readiness()
+        except Overloaded:
+            return False
+        return True
 
     @contextmanager
     def request(self) -> Iterator[None]:

@@ -13,7 +13,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
-__all__ = ["COUNTS", "STAGES", "Count", "Listener", "Measure", "Stage", "count", "longest", "measure", "stage", "staged", "subscribe"]
+__all__ = [
+    "COUNTS",
+    "STAGES",
+    "Count",
+    "Listener",
+    "Measure",
+    "Stage",
+    "count",
+    "longest",
+    "measure",
+    "stage",
+    "staged",
+    "subscribe",
+]
 
 T = TypeVar("T")
 

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 import uvloop
 
 from synpose.errors import ServerError
+from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
 from synpose_server.grpc import GrpcServer
 from synpose_server.http import create_app
+from synpose_server.http.connections import bounded
 from synpose_server.settings import Settings
 
 __all__ = ["run", "serve"]
 
-_GRACE_SECONDS = 5
+_GRACE_SECONDS = 5  # for answers that are on their way
+_EXPOSED = (
+    "EVERYBODY who can reach %s may use this server, as no API keys are set. Make some with `synpose keys add NAME"
+    " --file keys.json` and serve with --keys keys.json, or listen on 127.0.0.1."
+)
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, say: Callable[[str], object]) -> None:
     """Load the models, then `serve`; raises `SynposeError` if the server cannot start.
 
     The engine is made before a port is bound, which takes a second or two: a refused connection tells whoever asks
-    meanwhile the same as a health check that says no, and a server that listens is a server that answers.
+    meanwhile the same as a startup probe that says no, a model that cannot be loaded ends the process with a line that
+    says why, and a server that listens is a server that answers.
     """
     engine = Engine(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -35,7 +47,10 @@ def run(settings: Settings, say: Callable[[str], object]) -> None:
 
 
 async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]) -> None:
-    """Serve `engine` on both ports until SIGTERM or SIGINT, then let running requests finish for a few seconds.
+    """Serve `engine` on both ports until SIGTERM or SIGINT, then let running requests finish for `drain_seconds`.
+
+    Meanwhile the doors stay open: readiness fails and what comes is told to go elsewhere. What runs longer is broken
+    off with an error that says so.
 
     `say` is told each address once something listens there. Raises `ServerError` for a port that cannot be bound,
     and when a door ends by itself.
@@ -46,26 +61,41 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
     with _listener(settings.host, settings.http_port, "--http-port") as listener:
         with _listener(settings.host, settings.grpc_port, "--grpc-port") as probe:  # gRPC would tell it in its log only
             probe.close()
+        gate = Gate(settings.keys)
+        if gate.open and not settings.is_local:
+            log.warning(_EXPOSED, settings.host)
         bridge = Bridge(engine)
-        rpc = GrpcServer(bridge)
+        bridge.lifecycle.started = False
+        rpc = GrpcServer(bridge, gate)
         web = _HttpServer(
             uvicorn.Config(
-                create_app(bridge),
+                create_app(bridge, gate),
                 loop="none",  # the one that runs
-                http="httptools",
+                http=bounded(settings.max_connections),
                 ws="none",
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
+                **_tls(settings),
             )
         )
         try:
             grpc_port = await rpc.start()
             serving = asyncio.create_task(web.serve([listener]))
-            say(f"HTTP on http://{_address(settings.host, listener.getsockname()[1])}")
+            bridge.lifecycle.started = True
+            await rpc.tell_health()
+            say(
+                f"HTTP on http{'s' if settings.tls_cert else ''}://{_address(settings.host, listener.getsockname()[1])}"
+            )
             say(f"gRPC on {_address(settings.host, grpc_port)}")
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                draining = asyncio.create_task(bridge.lifecycle.drain(settings.drain_seconds))
+                await asyncio.sleep(0)  # it has begun
+                await rpc.tell_health()
+                if not await draining:
+                    log.warning("requests that took longer than drain_seconds were broken off")
             web.should_exit = True
             await asyncio.gather(serving, rpc.stop(_GRACE_SECONDS))
             if not stop.is_set():
@@ -73,6 +103,26 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 raise ServerError("HTTP has ended by itself; the log may say why")
         finally:
             await asyncio.to_thread(bridge.close)
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """uvicorn's settings of TLS; raises `ServerError` for certificates that cannot be used."""
+    if settings.tls_cert is None:
+        return {}
+    given = {
+        "ssl_certfile": settings.tls_cert,
+        "ssl_keyfile": settings.tls_key,
+        "ssl_ca_certs": settings.tls_client_ca,
+        "ssl_cert_reqs": ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
+    }
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        if settings.tls_client_ca:
+            context.load_verify_locations(settings.tls_client_ca)
+    except OSError as error:
+        raise ServerError(f"the certificates cannot be used: {error.strerror or error}; see tls_cert") from None
+    return given
 
 
 class _HttpServer(uvicorn.Server):

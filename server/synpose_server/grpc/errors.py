@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 from synpose.errors import InvalidInput, ServerError, SynposeError, status_of, to_problem
 from synpose.v1.pose_pb2 import DESCRIPTOR
 from synpose.wire import PROBLEM_TRAILER
+from synpose_server.calls import current_call
 
-__all__ = ["ErrorInterceptor"]
+__all__ = ["Context", "ErrorInterceptor", "Handler", "abort"]
 
 log = logging.getLogger(__name__)
 
@@ -92,17 +93,20 @@ async def _errors_answered(context: Context) -> AsyncGenerator[None, None]:
     except grpc.aio.AbortError:
         raise
     except SynposeError as error:
-        await _abort(context, error)
+        await abort(context, error)
     except Exception:
         log.exception("a gRPC call failed")
-        await _abort(context, ServerError("the server failed; its log says why"))
+        await abort(context, ServerError("the server failed; its log says why"))
 
 
-async def _abort(context: Context, error: SynposeError) -> None:
+async def abort(context: Context, error: SynposeError) -> None:
+    """End the call with the status of `error` and its problem document."""
+    if (call := current_call.get()) is not None:
+        call.reason = status_of(error).type
     code = grpc.StatusCode[status_of(error).grpc]
     problem = {key: _short(value) for key, value in to_problem(error).items()}
     trailer = (PROBLEM_TRAILER, json.dumps(problem, ensure_ascii=False).encode())
-    await context.abort(code, _short(str(error)), (trailer,))
+    await context.abort(code, _short(str(error)), (*(context.trailing_metadata() or ()), trailer))
 
 
 def _short(value: Any) -> Any:

@@ -10,19 +10,25 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from synpose.errors import InvalidInput, Overloaded, SynposeError
+from synpose.errors import InvalidInput, SynposeError
 from synpose.formats import ndjson
 from synpose.pose import Frame, PoseSequence
 from synpose.skeleton import SKELETONS
+from synpose_server import metrics, observe, tracing
+from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge, Running
+from synpose_server.calls import REQUEST_ID
 from synpose_server.http import documents
 from synpose_server.http.body import read_answer, read_body
+from synpose_server.http.door import Door
 from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.problems import answer_errors, problem_of
+from synpose_server.observe import stage
 
 __all__ = ["create_app"]
 
@@ -31,9 +37,12 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def create_app(bridge: Bridge) -> FastAPI:
-    """The HTTP door of the engine behind `bridge`, which it shares with other doors and does not close."""
-    settings, engine = bridge.engine.settings, bridge.engine
+def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
+    """The HTTP door of the engine behind `bridge`, which it shares with other doors and does not close.
+
+    `gate` is shared, too, so that a key's limits hold over all doors.
+    """
+    settings, engine, lifecycle = bridge.engine.settings, bridge.engine, bridge.lifecycle
     # FastAPI's pages under /docs load their scripts from elsewhere, which a server without internet cannot offer.
     app = FastAPI(
         title="Synpose",
@@ -44,6 +53,18 @@ def create_app(bridge: Bridge) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    gate = gate or Gate(settings.keys)
+    app.add_middleware(Door, gate=gate, lifecycle=lifecycle, origins=settings.origins)
+    if settings.origins:  # the outermost, so that pages may read refusals, too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "x-api-key", REQUEST_ID],
+            expose_headers=[REQUEST_ID, "retry-after"],
+        )
+    observe.subscribe(metrics.LISTENER)
+    observe.subscribe(tracing.LISTENER)
 
     @app.post(
         "/v1/pose3d",
@@ -74,7 +95,7 @@ def create_app(bridge: Bridge) -> FastAPI:
                 return [*([first] if first else []), *[frame async for frame in running]]
 
             frames = await _while_connected(request, collect())
-            content = await asyncio.to_thread(output.write, PoseSequence(running.header, frames))
+            content = await asyncio.to_thread(stage("format")(output.write), PoseSequence(running.header, frames))
             return Response(content, media_type=output.form.media_type)
         raise AssertionError("the stack swallows no exception")
 
@@ -107,15 +128,41 @@ def create_app(bridge: Bridge) -> FastAPI:
         known = [documents.Skeleton.model_validate(s, from_attributes=True) for s in SKELETONS.values()]
         return documents.Skeletons(skeletons=known)
 
-    @app.get("/healthz", operation_id="health", summary="Whether the process lives")
+    @app.get(
+        "/startupz",
+        operation_id="startup",
+        summary="Whether the models are loaded and both doors listen",
+        responses=documents.BUSY,
+    )
+    async def startup() -> documents.State:
+        lifecycle.check_startup()
+        return documents.State(status="started")
+
+    @app.get(
+        "/healthz",
+        operation_id="health",
+        summary="Whether the process lives and nothing in it is stuck",
+        responses=documents.BUSY,
+    )
     async def health() -> documents.State:
+        lifecycle.check_liveness()
         return documents.State(status="alive")
 
     @app.get("/readyz", operation_id="readiness", summary="Whether estimates are answered", responses=documents.BUSY)
     async def readiness() -> documents.State:
-        if not bridge.ready:
-            raise Overloaded("the models are not loaded yet")
+        lifecycle.check_readiness()
         return documents.State(status="ready")
+
+    @app.get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Prometheus metrics",
+        response_class=PlainTextResponse,
+    )
+    async def prometheus() -> Response:
+        metrics.set_ready(lifecycle.is_ready)
+        metrics.set_models({model.name: model.version for model in engine.models})
+        return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
 
     @app.get("/", operation_id="index", summary="Where to look")
     async def index() -> documents.Index:

@@ -1,0 +1,104 @@
+"""What every gRPC call passes first: its id, its key, and the end of serving."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from typing import Any, cast
+
+import grpc.aio
+
+from synpose.errors import SynposeError, status_of
+from synpose_server.auth import Gate, secret_of
+from synpose_server.calls import REQUEST_ID, call
+from synpose_server.grpc.errors import Context, Handler, abort
+from synpose_server.lifecycle import Lifecycle
+
+__all__ = ["DoorInterceptor"]
+
+_HEALTH = "/grpc.health.v1.Health/"
+_SCOPES = {  # of a call's key; any key does for other methods
+    "EstimatePose3D": "estimate",
+    "EstimateClip": "estimate",
+    "StreamPoses": "stream",
+    "ModelInfer": "estimate",
+    "RepositoryModelLoad": "admin",
+    "RepositoryModelUnload": "admin",
+    "RepositoryIndex": "admin",
+}
+
+
+class DoorInterceptor(grpc.aio.ServerInterceptor):
+    """The outermost; health is answered to everybody and until the very end."""
+
+    def __init__(self, gate: Gate, lifecycle: Lifecycle) -> None:
+        self._gate, self._lifecycle = gate, lifecycle
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The method's handler, behind the door."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        kind = ("unary" if not handler.request_streaming else "stream") + (
+            "_stream" if handler.response_streaming else "_unary"
+        )
+        wrap = self._streamed if handler.response_streaming else self._single
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        guarded = make(wrap(method, getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
+        return cast("Handler", guarded)
+
+    def _single(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
+        async def answered(request: Any, context: Context) -> Any:
+            async with self._passed(method, context):
+                return await behaviour(request, context)
+
+        return answered
+
+    def _streamed(self, method: str, behaviour: Callable[[Any, Context], Any]) -> Callable[..., Any]:
+        async def answered(request: Any, context: Context) -> None:
+            async with self._passed(method, context):
+                answers = behaviour(request, context)
+                if not inspect.isasyncgen(answers):
+                    await answers
+                    return
+                async with aclosing(answers):
+                    async for message in answers:
+                        await context.write(message)
+
+        return answered
+
+    @asynccontextmanager
+    async def _passed(self, method: str, context: Context) -> AsyncGenerator[None, None]:
+        given = context.invocation_metadata() or ()
+        headers = {key: value for key, value in given if isinstance(value, str)}
+        with call("grpc", method, headers, context.peer()) as current, ExitStack() as stack:
+            context.set_trailing_metadata(((REQUEST_ID, current.id),))
+            try:
+                if not method.startswith(_HEALTH):
+                    stack.enter_context(self._lifecycle.request())
+                    scope = _SCOPES.get(method.rpartition("/")[2])
+                    current.key = stack.enter_context(self._gate.admit(secret_of(headers), scope))
+                yield
+                current.status = _code(context)
+            except SynposeError as error:
+                current.status, current.reason = status_of(error).grpc, status_of(error).type
+                await abort(context, error)
+            except grpc.aio.AbortError:
+                current.status = _code(context)
+                raise
+            except BaseException:
+                current.status = "CANCELLED"
+                raise
+
+
+def _code(context: Context) -> str:
+    code: Any = context.code()
+    if isinstance(code, int):
+        code = next((known for known in grpc.StatusCode if known.value[0] == code), None)
+    return cast(str, code.name) if code is not None else "OK"

@@ -1,0 +1,158 @@
+"""What every HTTP request and WebSocket passes first: its id, the origin of its page, its key, and the end of serving."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from synpose.errors import PermissionDenied, SynposeError, Unauthenticated
+from synpose_server.auth import Gate, secret_of
+from synpose_server.calls import REQUEST_ID, Call, call
+from synpose_server.http.problems import answer, problem_of
+from synpose_server.lifecycle import Lifecycle
+
+__all__ = ["Door"]
+
+_OPEN = ("/", "/healthz", "/readyz", "/startupz", "/openapi.json")  # what needs no key
+_SCOPES = (  # the first that begins a path names the scope of its key; any key does for other paths
+    ("/metrics", "metrics"),
+    ("/v1/pose3d", "estimate"),
+    ("/v1/stream", "stream"),
+    ("/v2/repository", "admin"),
+    ("/v2/models", "estimate"),
+)
+_UNCOUNTED = (*_OPEN, "/metrics")  # answered until the very end
+_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
+_REFUSED, _KEY_SECONDS, _KEY_BYTES = 4401, 10.0, 4096
+
+
+class Door:
+    """Pure ASGI; `origins` are those of other sites' pages that may use the server."""
+
+    def __init__(self, app: ASGIApp, gate: Gate, lifecycle: Lifecycle, origins: tuple[str, ...]) -> None:
+        self._app, self._gate, self._lifecycle, self._origins = app, gate, lifecycle, origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer why not."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        peer = str((scope.get("client") or ("",))[0])
+        door = "http" if scope["type"] == "http" else "websocket"
+        with call(door, "other", _Lower(headers), peer) as current:
+
+            async def told(message: Message) -> None:
+                if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                    MutableHeaders(scope=message)[REQUEST_ID] = current.id
+                    current.status = str(message["status"])
+                elif message["type"] == "websocket.close":
+                    current.status = str(message.get("code", 1000))
+                await send(message)
+
+            try:
+                await self._pass(scope, receive, told, headers, current)
+            except SynposeError as error:
+                await _refuse(error, scope, receive, told)
+            except Exception:
+                current.status, current.reason = "500", "server-error"
+                raise
+            finally:
+                route = getattr(scope.get("route"), "path", "other")  # few values, whatever is asked for
+                method = scope.get("method", "")
+                current.method = route if method in ("GET", "", "POST") else f"{_known(method)} {route}"
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers, current: Call) -> None:
+        path = scope["path"]
+        self._check_origin(scope, headers)
+        with ExitStack() as stack:
+            if path not in _UNCOUNTED:
+                stack.enter_context(self._lifecycle.request())
+            if path not in _OPEN:
+                wanted = next((name for start, name in _SCOPES if path.startswith(start)), None)
+                secret = secret_of(_Lower(headers))
+                if scope["type"] == "websocket" and not secret and not self._gate.open:
+                    receive = self._with_key(receive, send, wanted, stack, current)
+                else:
+                    current.key = stack.enter_context(self._gate.admit(secret, wanted))
+            await self._app(scope, receive, send)
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """Raise `PermissionDenied` for what a page of another site makes a browser send.
+
+        A browser that may reach this server would else let any page use it: forms and WebSockets ask no leave.
+        """
+        origin = headers.get("origin")
+        if origin is None or scope.get("method") in ("GET", "HEAD", "OPTIONS"):
+            return
+        if origin not in self._origins and urlsplit(origin).netloc != headers.get("host"):
+            raise PermissionDenied(f"pages of {origin:.80} may not use this server; see cors_origins", field="origin")
+
+    def _with_key(self, receive: Receive, send: Send, wanted: str | None, stack: ExitStack, current: Call) -> Receive:
+        """`receive` of a WebSocket whose first message must be `{"api_key": "..."}`: browsers cannot send a header.
+
+        Until it came, no other message reaches the application; a wrong key, or none within seconds, closes the socket.
+        """
+        let_in = False
+
+        async def keyed() -> Message:
+            nonlocal let_in
+            message = await receive()
+            if let_in or message["type"] != "websocket.receive":
+                return message
+            try:
+                current.key = stack.enter_context(self._gate.admit(_key_in(message), wanted))
+            except SynposeError as error:
+                reason = problem_of(error)["detail"]
+                current.reason = problem_of(error)["type"].rpartition(":")[2]
+                await send({"type": "websocket.close", "code": _REFUSED, "reason": str(reason)[:100]})
+                return {"type": "websocket.disconnect", "code": _REFUSED}
+            let_in = True
+            return await receive()
+
+        async def in_time() -> Message:
+            if let_in:
+                return await receive()
+            try:
+                async with asyncio.timeout(_KEY_SECONDS) as limit:
+                    message = await keyed()
+                    limit.reschedule(None)
+                    return message
+            except TimeoutError:
+                await send({"type": "websocket.close", "code": _REFUSED, "reason": "no API key came"})
+                return {"type": "websocket.disconnect", "code": _REFUSED}
+
+        return in_time
+
+
+class _Lower(dict[str, str]):
+    """Headers as a mapping with names in lower case; of a header that came twice the last counts."""
+
+    def __init__(self, headers: Headers) -> None:
+        super().__init__(headers.items())
+
+
+def _key_in(message: Message) -> str:
+    text = message.get("text") or ""
+    if len(text) <= _KEY_BYTES:
+        try:
+            record: Any = json.loads(text)
+            return str(record["api_key"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+    raise Unauthenticated('an API key is needed: send {"api_key": "KEY"} as the first message')
+
+
+def _known(method: str) -> str:
+    return method if method in _METHODS else "OTHER"
+
+
+async def _refuse(error: SynposeError, scope: Scope, receive: Receive, send: Send) -> None:
+    response = answer(error)
+    await response(scope, receive, send)  # to a WebSocket as the answer to its handshake
