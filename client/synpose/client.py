@@ -20,7 +20,7 @@ from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, PoseSequence, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Transport, Upload
+from synpose.transports.base import Credentials, Transport, Upload
 
 __all__ = ["AsyncClient", "AsyncPoseStream", "Client", "PoseStream"]
 
@@ -49,12 +49,22 @@ class AsyncClient:
 
     `videos` is a mapping of camera to file or bytes, or a sequence of files whose stems are the cameras' names; a
     folder holds the numbered images of its camera. `calibration` is a file of any format that `read_calibration`
-    reads, or a rig. `timeout` is in seconds for each part of an answer. All methods raise the exceptions of
+    reads, or a rig. `timeout` is in seconds for each part of an answer. `api_key` goes with every call; `ca` (PEM) vouches
+    for the server where the system's certificates do not, and `cert` is the client's own: one PEM file with its key, or
+    the two files. All methods raise the exceptions of
     `synpose.errors`, the same that the engine raised on the server.
     """
 
-    def __init__(self, url: str, *, timeout: float | None = TIMEOUT) -> None:
-        self._transport = _transport(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float | None = TIMEOUT,
+        api_key: str | None = None,
+        ca: StrPath | None = None,
+        cert: StrPath | tuple[StrPath, StrPath] | None = None,
+    ) -> None:
+        self._transport = _transport(url, Credentials.of(api_key, ca, cert))
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
@@ -172,8 +182,16 @@ class Client:
     Usable from several threads. Close it, or use it in a `with` block.
     """
 
-    def __init__(self, url: str, *, timeout: float | None = TIMEOUT) -> None:
-        self._client = AsyncClient(url, timeout=timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float | None = TIMEOUT,
+        api_key: str | None = None,
+        ca: StrPath | None = None,
+        cert: StrPath | tuple[StrPath, StrPath] | None = None,
+    ) -> None:
+        self._client = AsyncClient(url, timeout=timeout, api_key=api_key, ca=ca, cert=cert)
         self._loop = asyncio.new_event_loop()
         # a daemon: a program that forgets to close its client can still end
         self._thread = threading.Thread(target=self._loop.run_forever, name="synpose-client", daemon=True)
@@ -254,18 +272,18 @@ class PoseStream(Iterator[Frame]):
         return next(self._frames)
 
 
-def _transport(url: str) -> Transport:
+def _transport(url: str, credentials: Credentials) -> Transport:
     """The transport of the URL's scheme; raises `InvalidInput` for an address that is none."""
     scheme = urlsplit(url).scheme
     # each wire's library is imported only where it is used
     if scheme in ("http", "https"):
         from synpose.transports.http import HttpTransport
 
-        return HttpTransport(url)
+        return HttpTransport(url, credentials)
     if scheme in ("grpc", "grpcs"):
         from synpose.transports.grpc import GrpcTransport
 
-        return GrpcTransport(url)
+        return GrpcTransport(url, credentials)
     raise InvalidInput(f"a server's address begins with http, https, grpc or grpcs, not {url!r}", field="url")
 
 

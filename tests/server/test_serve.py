@@ -73,7 +73,7 @@ def taken() -> Iterator[int]:
 
 
 def test_requests_under_way_finish_after_sigterm() -> None:
-    """After SIGTERM a running request of each door gets its whole answer, a new one is refused, and serving ends."""
+    """After SIGTERM a running request of each door gets its whole answer; readiness fails, a new one is refused."""
 
     async def scenario() -> None:
         engine = FakeEngine(settings(), holds_at=1)
@@ -90,10 +90,19 @@ def test_requests_under_way_finish_after_sigterm() -> None:
             while len(engine.received) < 2:
                 await asyncio.sleep(0.01)
             os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.sleep(0.3)
-            async with httpx.AsyncClient() as late:
-                with pytest.raises(httpx.ConnectError):
-                    await late.get(f"{url}/healthz")
+            async with httpx.AsyncClient(base_url=url) as late:
+                while (await late.get("/readyz")).status_code == 200:
+                    await asyncio.sleep(0.01)
+                assert (await late.get("/healthz")).status_code == 200
+                refused = await late.post("/v1/pose3d", files=PARTS)
+            assert (refused.status_code, refused.json()["type"]) == (503, "urn:synpose:problem:draining")
+            assert refused.headers["retry-after"]
+            with pytest.raises(grpc.aio.AioRpcError) as told:
+                await stub.EstimatePose3D(REQUEST)
+            assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+            health: health_pb2_grpc.HealthAsyncStub = health_pb2_grpc.HealthStub(channel)  # type: ignore[assignment]
+            answer = await health.Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
             engine.go.set()
             assert len((await by_http).json()["frames"]) == 3
             assert len((await by_grpc).frames) == 3

@@ -18,6 +18,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from synpose.cli import server
 from synpose.cli.clip import Clip, add_arguments, read_clip
 from synpose.cli.extras import needs_extra
 from synpose.cli.output import whole_file
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--up", choices=UP_AXES, metavar="AXIS", help="axis of the world that points up: x, y, z, -x, -y, -z (guessed)"
     )
     parser.add_argument("--max-people", type=int, metavar="N", help="people to follow, 1 to 8 (1)")
-    parser.add_argument("--server", metavar="URL", help="let this server do it (http://... or grpc://...)")
+    server.add_arguments(parser, "let this server do it")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     clip = read_clip(args)
     started = time.monotonic()
     with whole_file(args.output) as write:
-        estimate = _here(clip) if args.server is None else _there(args.server, clip)
+        estimate = _here(clip) if args.server is None else _there(args, clip)
         with estimate as answer:
             frames, people = _write(answer, form, write, args.output, args.up)
             header = answer.header
@@ -79,12 +80,10 @@ def _here(clip: Clip) -> Iterator[_Answer]:
 
 
 @contextmanager
-def _there(server: str, clip: Clip) -> Iterator[_Answer]:
+def _there(args: argparse.Namespace, clip: Clip) -> Iterator[_Answer]:
     """An estimate by a server."""
-    from synpose.client import Client
-
     with (
-        Client(server) as client,
+        server.connect(args) as client,
         client.stream(
             clip.videos,
             clip.rig,

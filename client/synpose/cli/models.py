@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from synpose.cli.extras import needs_extra
+from synpose.cli.server import add_arguments, connect
 from synpose.cli.settings import load_settings
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ _HEADER = ("NAME", "VERSION", "SKELETONS", "DESCRIPTION")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", metavar="URL", help="ask this server (http://... or grpc://...)")
+    add_arguments(parser, "ask this server")
 
 
 def run(args: argparse.Namespace) -> None:
     rows = [_HEADER]
-    for model in _models(args.server):
+    for model in _models(args):
         name = f"{model.name} (default)" if model.is_default else model.name
         rows.append((name, model.version, ", ".join(model.skeletons), model.description))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -32,11 +33,9 @@ def run(args: argparse.Namespace) -> None:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _models(server: str | None) -> tuple[ServedModel, ...]:
-    if server is not None:
-        from synpose.client import Client
-
-        with Client(server) as client:
+def _models(args: argparse.Namespace) -> tuple[ServedModel, ...]:
+    if args.server is not None:
+        with connect(args) as client:
             return client.models()
     settings = load_settings()
     with needs_extra("server,cpu"):

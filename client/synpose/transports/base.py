@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from synpose.errors import InvalidInput
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
 
-__all__ = ["Transport", "Upload"]
+__all__ = ["Credentials", "Transport", "Upload"]
+
+StrPath: TypeAlias = str | os.PathLike[str]
 
 Upload: TypeAlias = Path | bytes | Sequence[Path | bytes | None]
 """What is sent for a camera: a video (a file or its bytes), or encoded images in order with None for a missing one."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who calls and whom to trust: an API key, the certificates (PEM) that vouch for the server, and the caller's own.
+
+    Without `ca` those of the system vouch. `cert` is a file with the certificate and its key, or the two files.
+    """
+
+    api_key: str | None = None
+    ca: Path | None = None
+    cert: tuple[Path, Path] | None = None
+
+    @classmethod
+    def of(cls, api_key: str | None, ca: StrPath | None, cert: StrPath | tuple[StrPath, StrPath] | None) -> Credentials:
+        """Those of a client's arguments; raises `InvalidInput` for a key that no header can carry, or a missing file."""
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+            raise InvalidInput("an API key is printable ASCII", field="api_key")
+        pair = None if cert is None else cert if isinstance(cert, tuple) else (cert, cert)
+        for name, path in (("ca", ca), *(("cert", path) for path in pair or ())):
+            if path is not None and not Path(path).is_file():
+                raise InvalidInput(f"there is no file {path}", field=name)
+        return cls(api_key, Path(ca) if ca else None, (Path(pair[0]), Path(pair[1])) if pair else None)
 
 
 class Transport(Protocol):

@@ -17,7 +17,7 @@ from synpose.errors import InvalidInput, LimitExceeded, ServerError, SynposeErro
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Upload
+from synpose.transports.base import Credentials, Upload
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import (
@@ -44,7 +44,7 @@ class GrpcTransport:
     The connection is made by the first call and belongs to that call's event loop.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("grpc", "grpcs") or not parts.netloc or parts.path.strip("/"):
             raise InvalidInput(
@@ -53,12 +53,21 @@ class GrpcTransport:
         self.url = url
         self._secure = parts.scheme == "grpcs"
         self._target = parts.netloc
+        self._credentials = credentials or Credentials()
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
         if self._secure:
-            return grpc.aio.secure_channel(self._target, grpc.ssl_channel_credentials())
+            ca, pair = self._credentials.ca, self._credentials.cert
+            chain, key = (path.read_bytes() for path in pair) if pair else (None, None)
+            trusted = grpc.ssl_channel_credentials(ca.read_bytes() if ca else None, key, chain)
+            return grpc.aio.secure_channel(self._target, trusted)
         return grpc.aio.insecure_channel(self._target)
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        key = self._credentials.api_key
+        return (("authorization", f"Bearer {key}"),) if key else ()
 
     @cached_property
     def _stub(self) -> pb_grpc.PoseServiceAsyncStub:
@@ -81,7 +90,7 @@ class GrpcTransport:
             options=options_to_message(options),
         )
         parts = _frame_sets(images, timestamps) if images else _chunks(videos)
-        call = self._stub.EstimateClip()
+        call = self._stub.EstimateClip(metadata=self._metadata)
         try:
             with self._errors():
                 try:
@@ -103,7 +112,7 @@ class GrpcTransport:
     async def models(self) -> tuple[ServedModel, ...]:
         """The models of the server."""
         with self._errors():
-            answer = await self._stub.ListModels(pb.ListModelsRequest())
+            answer = await self._stub.ListModels(pb.ListModelsRequest(), metadata=self._metadata)
         return tuple(
             ServedModel(model.name, model.version, model.description, tuple(model.skeletons), model.is_default)
             for model in answer.models
@@ -112,7 +121,7 @@ class GrpcTransport:
     async def skeletons(self) -> tuple[Skeleton, ...]:
         """The skeletons that the server can answer in."""
         with self._errors():
-            answer = await self._stub.ListSkeletons(pb.ListSkeletonsRequest())
+            answer = await self._stub.ListSkeletons(pb.ListSkeletonsRequest(), metadata=self._metadata)
         return tuple(skeleton_from_message(skeleton) for skeleton in answer.skeletons)
 
     async def ready(self) -> bool:

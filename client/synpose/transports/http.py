@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from synpose.formats import json as pose_json
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Upload
+from synpose.transports.base import Credentials, Upload
 
 __all__ = ["HttpTransport"]
 
@@ -31,12 +32,17 @@ _FPS = 30.0  # that of images where no option says otherwise
 class HttpTransport:
     """A `Transport` to `http://host:port` or `https://host:port`, with or without a path before `/v1`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise InvalidInput(f"the address of a server looks like http://127.0.0.1:8000, not {url!r}", field="url")
         self.url = url.rstrip("/")
         # How long to wait for an answer is for the caller to say: it depends on the clip.
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS))
+        credentials = credentials or Credentials()
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            headers={"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else None,
+            verify=_context(credentials),
+        )
 
     async def estimate(
         self,
@@ -117,6 +123,19 @@ class HttpTransport:
             raise ServerError(f"{self.url} broke off; its log may say why ({error or type(error).__name__})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(f"{self.url} answered something else than a Synpose server does") from error
+
+
+def _context(credentials: Credentials) -> ssl.SSLContext | bool:
+    """Whom to trust and who to be; raises `InvalidInput` for certificates that cannot be read."""
+    if credentials.ca is None and credentials.cert is None:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=credentials.ca)
+        if credentials.cert is not None:
+            context.load_cert_chain(*credentials.cert)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidInput(f"the certificates cannot be used: {error}", field="cert") from None
+    return context
 
 
 async def _multipart(

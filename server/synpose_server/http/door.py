@@ -1,4 +1,4 @@
-"""What every HTTP request and WebSocket passes first: its id, the origin of its page, its key, and the end of serving."""
+"""What an HTTP request or WebSocket passes first: its id, the origin of its page, its key, the end of serving."""
 
 from __future__ import annotations
 

@@ -1,0 +1,34 @@
+"""Which server a command asks, and as whom."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from synpose.errors import OptionsError
+
+if TYPE_CHECKING:
+    from synpose.client import Client
+
+__all__ = ["add_arguments", "connect"]
+
+
+def add_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """The arguments that `connect` reads, on `parser`."""
+    parser.add_argument("--server", metavar="URL", help=f"{purpose} (http(s)://... or grpc(s)://...)")
+    parser.add_argument("--api-key", metavar="KEY", help="key for the server (better: SYNPOSE_API_KEY, which ps hides)")
+    parser.add_argument("--ca", metavar="FILE", help="certificates (PEM) that vouch for the server")
+    parser.add_argument("--cert", metavar="FILE", help="own certificate (PEM), where the server wants one")
+    parser.add_argument("--cert-key", metavar="FILE", help="its private key, if it is in a file of its own")
+
+
+def connect(args: argparse.Namespace) -> Client:
+    """A client of the server that `args` name; raises from `synpose.errors`."""
+    from synpose.client import Client
+
+    if args.cert_key and not args.cert:
+        raise OptionsError("--cert-key goes with --cert", field="cert_key")
+    cert = (args.cert, args.cert_key or args.cert) if args.cert else None
+    key = args.api_key or os.environ.get("SYNPOSE_API_KEY") or None
+    return Client(args.server, api_key=key, ca=args.ca, cert=cert)
