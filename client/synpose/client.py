@@ -49,9 +49,9 @@ class AsyncClient:
 
     `videos` is a mapping of camera to file or bytes, or a sequence of files whose stems are the cameras' names; a
     folder holds the numbered images of its camera. `calibration` is a file of any format that `read_calibration`
-    reads, or a rig. `timeout` is in seconds for each part of an answer. `api_key` goes with every call; `ca` (PEM) vouches
-    for the server where the system's certificates do not, and `cert` is the client's own: one PEM file with its key, or
-    the two files. All methods raise the exceptions of
+    reads, or a rig. `timeout` is in seconds for each part of an answer. `api_key` goes with every call; `ca` (PEM)
+    vouches for the server where the system's certificates do not, and `cert` is the client's own: one PEM file with its
+    key, or the two files. All methods raise the exceptions of
     `synpose.errors`, the same that the engine raised on the server.
     """
 

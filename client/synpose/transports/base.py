@@ -34,7 +34,7 @@ class Credentials:
 
     @classmethod
     def of(cls, api_key: str | None, ca: StrPath | None, cert: StrPath | tuple[StrPath, StrPath] | None) -> Credentials:
-        """Those of a client's arguments; raises `InvalidInput` for a key that no header can carry, or a missing file."""
+        """Those of a client's arguments; raises `InvalidInput` for an unusable key or a file that is not there."""
         if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
             raise InvalidInput("an API key is printable ASCII", field="api_key")
         pair = None if cert is None else cert if isinstance(cert, tuple) else (cert, cert)

@@ -36,6 +36,7 @@ class GrpcServer:
 
     def __init__(self, bridge: Bridge, gate: Gate | None = None) -> None:
         self._bridge = bridge
+        self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._service = pb.DESCRIPTOR.services_by_name["PoseService"].full_name
         gate = gate or Gate(bridge.engine.settings.keys)
@@ -85,7 +86,8 @@ class GrpcServer:
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, let running ones finish for `grace` seconds, then cancel them."""
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ _SCOPES = (  # the first that begins a path names the scope of its key; any key 
 )
 _UNCOUNTED = (*_OPEN, "/metrics")  # answered until the very end
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
+_DROP_SECONDS, _DROP_BYTES = 2.0, 16 << 20
 _REFUSED, _KEY_SECONDS, _KEY_BYTES = 4401, 10.0, 4096
 
 
@@ -154,5 +155,19 @@ def _known(method: str) -> str:
 
 
 async def _refuse(error: SynposeError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer at once, then drop what the client still sends, within bounds.
+
+    A connection that is closed on unread bytes is reset, and a client that still writes would never see the answer.
+    """
     response = answer(error)
-    await response(scope, receive, send)  # to a WebSocket as the answer to its handshake
+    if scope["type"] == "websocket":  # as the answer to its handshake
+        await response(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    left = _DROP_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DROP_SECONDS):
+            while left > 0 and (message := await receive()).get("more_body"):
+                left -= len(message["body"])
+    await send({"type": "http.response.body"})
