@@ -39,7 +39,7 @@ class Running(AsyncIterator[Frame]):
     async def __anext__(self) -> Frame:
         if self._lifecycle.stopping.is_set():
             raise Draining("the server had to stop before the clip was done; send it again")
-        self._step = self._threads.submit(copy_context().run, next, self._estimation, None)
+        self._step = self._threads.submit(copy_context().run, lambda: next(self._estimation, None))
         frame = await asyncio.wrap_future(self._step)
         if frame is None:
             raise StopAsyncIteration

@@ -100,7 +100,7 @@ def test_requests_under_way_finish_after_sigterm() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as told:
                 await stub.EstimatePose3D(REQUEST)
             assert told.value.code() is grpc.StatusCode.UNAVAILABLE
-            health: health_pb2_grpc.HealthAsyncStub = health_pb2_grpc.HealthStub(channel)  # type: ignore[assignment]
+            health: health_pb2_grpc.HealthAsyncStub = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(health_pb2.HealthCheckRequest())
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
             engine.go.set()

@@ -109,7 +109,7 @@ class Skeletons(_Closed):
 
 
 class State(_Closed):
-    status: Literal["alive", "ready"] = Field(examples=["ready"])
+    status: Literal["alive", "ready", "started"] = Field(examples=["ready"])
 
 
 class Index(_Closed):
