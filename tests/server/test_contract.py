@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis.core.result import Ok
 from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 from tests.server.test_serve import REQUEST, running
@@ -31,11 +33,12 @@ def test_made_up_requests(url: str) -> None:
     schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json").json())
     asked = 0
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         operation = result.ok()
 
         @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: schemathesis.Case[Any]) -> None:
             nonlocal asked
             asked += 1
             answer = case.call(base_url=url)
@@ -50,7 +53,9 @@ def test_mangled_messages() -> None:
     codes: set[grpc.StatusCode] = set()
     chance, good = random.Random(7), REQUEST.SerializeToString()
     with running() as (_, _, target), grpc.insecure_channel(target) as channel:
-        method = channel.unary_unary("/synpose.v1.PoseService/EstimatePose3D")
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/synpose.v1.PoseService/EstimatePose3D"
+        )
         for _ in range(300):
             message = bytearray(good)
             for _ in range(chance.randint(1, 8)):

@@ -158,6 +158,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         operation_id="metrics",
         summary="Prometheus metrics",
         response_class=PlainTextResponse,
+        responses={200: {"content": {"text/plain": {"example": "synpose_ready 1.0\n"}}}},
     )
     async def prometheus() -> Response:
         metrics.set_ready(lifecycle.is_ready)
