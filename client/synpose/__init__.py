@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from synpose.errors import (
         BundleError,
         CalibrationError,
+        DeadlineExceeded,
         InvalidInput,
         LimitExceeded,
         NotAcceptable,
@@ -38,6 +39,7 @@ __all__ = [
     "CalibrationError",
     "Camera",
     "Client",
+    "DeadlineExceeded",
     "Frame",
     "InvalidInput",
     "LimitExceeded",

@@ -5,25 +5,28 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from synpose.errors import LimitExceeded, NotFound, Overloaded
+from synpose.errors import LimitExceeded, NotFound
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
+from synpose_server.job import Job
 from synpose_server.limbs import Limbs
+from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
 from synpose_server.requests import check_views
 from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
+from synpose_server.stats import Stats
 from synpose_server.synchronise import FrameSet, FrameSets
 from synpose_server.track import TrackedPerson, Tracker
 
@@ -47,14 +50,14 @@ class Estimation(Iterator[Frame]):
         timestamps: Sequence[float] | None,
         notices: tuple[Notice, ...],
         max_frames: int,
-        release: Callable[[], None],
+        place: Place,
     ) -> None:
         self.header, self.rig, self.count = header, tracker.rig, frame_sets.count
         self.people: list[TrackedPerson] = []
         self._tracker, self._frame_sets, self._timestamps = tracker, frame_sets, timestamps
         self._weights = header.skeleton.reads_from(tracker.model.skeleton)
         self._report = ViewReport(tracker.rig.names)
-        self._pending, self._max_frames, self._release = notices, max_frames, release
+        self._pending, self._max_frames, self._place = notices, max_frames, place
         self._look_ahead = tracker.model.bundle.look_ahead
         self._held: deque[tuple[int, tuple[Notice, ...], list[TrackedPerson]]] = deque()  # seen, not yet answered
         self._eyes = np.stack([camera.center for camera in tracker.rig])
@@ -65,7 +68,10 @@ class Estimation(Iterator[Frame]):
 
     def __next__(self) -> Frame:
         while len(self._held) <= self._look_ahead and not self._ended:
+            self._place.job.check()
+            self._place.begin()
             self._see(next(self._frame_sets))
+            self._place.end()
         if self._closed or not self._held:
             raise StopIteration
         index, notices, self.people = self._held.popleft()
@@ -87,13 +93,12 @@ class Estimation(Iterator[Frame]):
         self._held.append((frame_set.index, notices, people))
 
     def close(self) -> None:
-        """Stop decoding and free the place; safe to call twice, and from another thread."""
+        """Stop decoding; safe to call twice, and from another thread."""
         with self._closing:
             if self._closed:
                 return
             self._closed = True
         self._frame_sets.close()
-        self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -136,9 +141,11 @@ class Engine:
     def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
         self._repository = Repository(settings.models or BUNDLES)
+        self.stats = Stats()
         bundles = self._repository.bundles.values() if only is None else (self._repository[only],)
-        self._models = {bundle.name: Model(bundle, settings.provider, settings.graph_threads) for bundle in bundles}
-        self._places = threading.BoundedSemaphore(settings.max_clips)
+        self._models = {
+            bundle.name: Model(bundle, settings.provider, settings.graph_threads, self.stats) for bundle in bundles
+        }
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -167,44 +174,40 @@ class Engine:
         sources: Mapping[str, Source],
         options: Options,
         timestamps: Sequence[float] | None = None,
+        place: Place | None = None,
     ) -> Estimation:
         """Start an estimate; raises from `synpose.errors` for input that cannot be used, naming field and camera.
 
         `sources` must name cameras of `rig`, as many as the model needs: two, or one for some. `timestamps` are the
-        capture times of the frame sets in seconds, where the request gives them. Waits for a free place up to
-        `queue_seconds`, then raises `Overloaded`.
+        capture times of the frame sets in seconds, where the request gives them. `place` is what admission gave: its
+        job ends the estimate, and it learns how fast that goes.
         """
+        place = Place(Job(), len(sources)) if place is None else place
+        place.begin()
         model = self.model(options.model)
         check_views(rig, sources, model.bundle.min_views)
         calibrated, rig = rig, rig.subset(tuple(sources))
         if len(rig) > self.settings.max_cameras:
             raise LimitExceeded(f"more than {self.settings.max_cameras} cameras", field="calibration")
-        if not self._places.acquire(timeout=self.settings.queue_seconds):
-            raise Overloaded("the server is busy with other clips; try again later")
+        frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps, place.job)
         try:
-            frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps)
-            try:
-                if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
-                    raise _too_long(self.settings.max_frames)
-                fps = options.fps or _rate(timestamps) or frame_sets.fps
-                rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
-                header = PoseHeader(
-                    ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps
-                )
-                return Estimation(
-                    Tracker(model, rig, options.max_people),
-                    frame_sets,
-                    header,
-                    timestamps=timestamps,
-                    notices=rig_notices(calibrated, rig),
-                    max_frames=self.settings.max_frames,
-                    release=self._places.release,
-                )
-            except BaseException:
-                frame_sets.close()
-                raise
+            if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
+                raise _too_long(self.settings.max_frames)
+            place.expect(frame_sets.count)
+            fps = options.fps or _rate(timestamps) or frame_sets.fps
+            rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
+            header = PoseHeader(ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps)
+            return Estimation(
+                Tracker(model.bound(place.job), rig, options.max_people),
+                frame_sets,
+                header,
+                timestamps=timestamps,
+                notices=rig_notices(calibrated, rig),
+                max_frames=self.settings.max_frames,
+                place=place,
+            )
         except BaseException:
-            self._places.release()
+            frame_sets.close()
             raise
 
 

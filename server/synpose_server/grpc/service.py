@@ -16,6 +16,7 @@ from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, skeleton_to_message
 from synpose_server.bridge import Bridge
 from synpose_server.grpc.upload import ClipUpload, check_length, check_size, images_of, start_of, timestamp_of
+from synpose_server.job import Job
 from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
@@ -35,24 +36,25 @@ class PoseService(pb_grpc.PoseServiceServicer):
     async def EstimatePose3D(  # noqa: N802 - the name in the proto
         self, request: pb.EstimatePose3DRequest, context: Context
     ) -> pb.EstimatePose3DResponse:
-        sets = request.frame_sets
+        job, sets = Job(context.time_remaining()), request.frame_sets
         check_size(request.ByteSize(), self._settings)
         check_length(len(sets), self._settings)
-        with self._bridge.receiving():
+        with self._bridge.receiving(job):
             rig, options = await start_of(request.calibration, request.options)
         sources = match_sources(rig, gather_images(rig, [images_of(s) for s in sets], self._settings), self._settings)
         timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
-        async with self._bridge.estimate(rig, sources, options, timestamps) as running:
+        async with self._bridge.estimate(rig, sources, options, timestamps, job) as running:
             frames = [frame_to_message(frame) async for frame in running]
             return pb.EstimatePose3DResponse(header=header_to_message(running.header), frames=frames)
 
     async def EstimateClip(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.EstimateClipRequest], context: Context
     ) -> AsyncGenerator[pb.EstimateClipResponse, None]:
+        job = Job(context.time_remaining())
         with ClipUpload(self._settings) as upload:
             try:
-                with self._bridge.receiving():
-                    async for request in self._bridge.in_time(request_iterator):
+                with self._bridge.receiving(job):
+                    async for request in self._bridge.in_time(request_iterator, job):
                         await upload.take(request)
                         if request.HasField("start"):
                             await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
@@ -60,7 +62,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
                 await _let_finish(request_iterator)
                 raise
             rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
-            async with self._bridge.estimate(rig, sources, upload.options, timestamps) as running:
+            async with self._bridge.estimate(rig, sources, upload.options, timestamps, job) as running:
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
                 async for frame in running:
                     yield pb.EstimateClipResponse(frame=frame_to_message(frame))

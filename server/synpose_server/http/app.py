@@ -21,6 +21,7 @@ from synpose.skeleton import SKELETONS
 from synpose_server.bridge import Bridge, Running
 from synpose_server.http import documents
 from synpose_server.http.body import read_answer, read_body
+from synpose_server.http.deadline import job_of
 from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.problems import answer_errors, problem_of
 
@@ -50,17 +51,21 @@ def create_app(bridge: Bridge) -> FastAPI:
         operation_id="estimate_pose_3d",
         summary="Estimate 3D joints",
         description=documents.POSE3D,
-        openapi_extra={"requestBody": documents.REQUEST_BODY, "parameters": PARAMETERS},
+        openapi_extra={
+            "requestBody": documents.REQUEST_BODY,
+            "parameters": [*PARAMETERS, *documents.POSE3D_PARAMETERS],
+        },
         responses=documents.POSE3D_RESPONSES,
         response_class=Response,
     )
     async def pose3d(request: Request) -> Response:
         output = read_output(request)
+        job = job_of(request.headers)
         async with AsyncExitStack() as stack:
-            with bridge.receiving():
-                body = bridge.in_time(request.stream())
+            with bridge.receiving(job):
+                body = bridge.in_time(request.stream(), job)
                 pose = await stack.enter_async_context(read_body(request.headers, body, settings))
-            estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps)
+            estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps, job)
 
             async def begin() -> tuple[Running, Frame | None]:
                 running = await stack.enter_async_context(estimate)

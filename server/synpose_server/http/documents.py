@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from synpose.calibration import write_calibration
 from synpose.errors import (
+    DeadlineExceeded,
     InvalidInput,
     LimitExceeded,
     NotAcceptable,
@@ -34,6 +35,7 @@ __all__ = [
     "CONVERT_RESPONSES",
     "DESCRIPTION",
     "POSE3D",
+    "POSE3D_PARAMETERS",
     "POSE3D_RESPONSES",
     "PROBLEMS",
     "REQUEST_BODY",
@@ -56,7 +58,19 @@ POSE3D = """Send a calibration and, for each of its cameras, a video or encoded 
 The Accept header or `format` chooses the answer: JSON (the default), NDJSON, which streams a header line and then one
 frame a line as they are computed, tables (CSV, Parquet, NPZ), or a file for another program (TRC, C3D, BVH, GLB, RRD).
 What each holds is in docs/formats.md. An error that comes up while NDJSON is streamed ends it with a last line
-`{"error": {…}}` that holds the problem document."""
+`{"error": {…}}` that holds the problem document.
+
+With `X-Request-Timeout` the answer comes within so many seconds or not at all: a request that cannot make it is refused
+at once (503, with Retry-After), one that did not make it ends with 504, and nothing more is computed for it."""
+
+POSE3D_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds from when the server has read the headers until the answer is of no use any more.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
+    }
+]
 
 
 CONVERT = """Send an answer of `/v1/pose3d`, JSON or NDJSON, and get it as a file of another format: nothing is
@@ -76,6 +90,7 @@ class Problem(BaseModel):
     detail: str = Field(description="one sentence: what is wrong and, where it can be said, what to do")
     field: str | None = Field(None, description="the part of the request that it is about")
     camera: str | None = Field(None, description="the camera that it is about")
+    retry_after: float | None = Field(None, description="seconds after which there may be a free place")
 
 
 _MODEL = {"name": "default", "version": "1", "description": "…", "skeletons": ["coco17"], "is_default": True}
@@ -321,6 +336,7 @@ POSE3D_RESPONSES: dict[int | str, dict[str, Any]] = {
         VideoError("this is no video", field="video", camera="cam02"),
         ServerError("the server failed; its log says why"),
         Overloaded("the server is busy"),
+        DeadlineExceeded("the deadline passed before the answer was computed"),
     ),
 }
 CONVERT_BODY: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +18,7 @@ __all__ = ["MEDIA_TYPE", "answer_errors", "problem_of"]
 MEDIA_TYPE = "application/problem+json"
 
 _CLIENT_GONE = 499  # as nginx calls it
-_RETRY_SECONDS = 5  # a clip takes longer, but there are several, and their ends are spread
+_RETRY_SECONDS = 5  # where it is not known when: a clip takes longer, but there are several, and their ends are spread
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def answer_errors(app: FastAPI) -> None:
         problem = problem_of(error)
         headers = dict(getattr(error, "headers", None) or {})
         if isinstance(error, Overloaded):
-            headers["Retry-After"] = str(_RETRY_SECONDS)
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or _RETRY_SECONDS)))
         if isinstance(error, LimitExceeded | NotAcceptable | Overloaded) or problem.get("field") == "body":
             headers["Connection"] = "close"  # the rest of the body is not read
         return Response(orjson.dumps(problem), problem["status"], headers, MEDIA_TYPE)
