@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from synpose.errors import OptionsError
+from synpose_server.cores import usable_cores
 
 __all__ = ["Settings"]
 
@@ -34,7 +35,7 @@ class Settings(BaseSettings):
     models: Path | None = None
     """Folder of bundles; the bundles that come with the package when not set."""
     provider: str = "cpu"
-    """Execution provider of ONNX Runtime (`cpu`, `cuda`); asked for by name, and missing is an error."""
+    """Execution provider of ONNX Runtime (`cpu`, `cuda`, `tensorrt`, `openvino`); a missing one is an error."""
     threads: int = Field(default=0, ge=0)
     """Threads of a graph run; 0: as many as this process may use."""
     max_body_bytes: int = Field(default=1024 * MIB, ge=1)
@@ -67,8 +68,5 @@ class Settings(BaseSettings):
 
     @property
     def graph_threads(self) -> int:
-        """`threads`, or the cores this process may run on."""
-        if self.threads:
-            return self.threads
-        # only Linux tells which cores a process may run on
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """`threads`, or the cores this process may use."""
+        return self.threads or usable_cores()
