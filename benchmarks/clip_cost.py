@@ -117,7 +117,7 @@ def record(calibration: Path, videos: Sequence[Path], model: str, folder: Path) 
     engine = Engine(settings)
     served = engine.model(model)
     batches: list[np.ndarray] = []
-    read, most = served.read, served.batchers["spatial"].limit
+    read, most = served.read, served.graphs["spatial"].limit
 
     def recorded(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         batches.extend(crops[start : start + most] for start in range(0, len(crops), most))

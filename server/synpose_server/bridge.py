@@ -79,12 +79,14 @@ class Bridge:
         return bool(self.engine.models)
 
     @contextmanager
-    def receiving(self, job: Job) -> Iterator[None]:
+    def receiving(self, job: Job | None = None) -> Iterator[None]:
         """Counts a request while its body is read.
 
-        Raises `Overloaded` when `max_uploads` are under way already, or when `job` could not be let in anyway.
+        Raises `Overloaded` when `max_uploads` are under way already, or when the estimate of `job`, if it asks for one,
+        could not be let in anyway.
         """
-        self.admission.check(job)
+        if job is not None:
+            self.admission.check(job)
         if self._uploads >= self.engine.settings.max_uploads:
             raise Overloaded(f"{self._uploads} requests are being sent already; try again later")
         self._uploads += 1
@@ -93,10 +95,10 @@ class Bridge:
         finally:
             self._uploads -= 1
 
-    async def in_time(self, parts: AsyncIterator[T], job: Job) -> AsyncIterator[T]:
+    async def in_time(self, parts: AsyncIterator[T], job: Job | None = None) -> AsyncIterator[T]:
         """The parts of a body; raises `InvalidInput` when none comes for `upload_seconds`, or as `Job.check`."""
         seconds = self.engine.settings.upload_seconds
-        end = object()
+        job, end = Job() if job is None else job, object()
         while True:
             try:
                 async with asyncio.timeout(min(seconds, job.remaining)):

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from synpose.errors import LimitExceeded, NotFound
+from synpose.errors import LimitExceeded
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
 from synpose.rig import Rig
@@ -20,10 +21,11 @@ from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
 from synpose_server.job import Job
 from synpose_server.limbs import Limbs
+from synpose_server.models import Models
 from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
 from synpose_server.requests import check_views
-from synpose_server.runtime import Model
+from synpose_server.runtime import Model, Shared
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.stats import Stats
@@ -140,12 +142,13 @@ class Engine:
 
     def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
-        self._repository = Repository(settings.models or BUNDLES)
         self.stats = Stats()
-        bundles = self._repository.bundles.values() if only is None else (self._repository[only],)
-        self._models = {
-            bundle.name: Model(bundle, settings.provider, settings.graph_threads, self.stats) for bundle in bundles
-        }
+        shared: Shared = WeakValueDictionary()
+        self.served = Models(
+            Repository(settings.models or BUNDLES),
+            lambda bundle: Model(bundle, settings.provider, settings.graph_threads, self.stats, shared),
+            only,
+        )
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -156,17 +159,14 @@ class Engine:
                 version=model.bundle.version,
                 description=model.bundle.description,
                 skeletons=tuple(SKELETONS),
-                is_default=name == self._repository.default,
+                is_default=name == self.served.repository.default,
             )
-            for name, model in self._models.items()
+            for name, model in self.served.items()
         )
 
     def model(self, name: str) -> Model:
-        """The loaded model called `name` (or `default`); raises `NotFound`."""
-        name = self._repository[name].name
-        if name not in self._models:
-            raise NotFound(f"model {name!r} is not loaded", field="options.model")
-        return self._models[name]
+        """The model called `name` (or `default`) as it is served now; raises `NotFound`."""
+        return self.served[name]
 
     def estimate(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime as ort
@@ -18,14 +19,14 @@ from synpose_server.job import Job
 from synpose_server.providers import find_provider
 from synpose_server.stats import Stats
 
-__all__ = ["Graph", "Model"]
+__all__ = ["BatchedGraph", "Graph", "Model", "Shared"]
 
 
 class Graph:
     """One ONNX graph on the provider that was asked for by name; a provider that did not load is a `BundleError`."""
 
     def __init__(self, path: Path, provider: str = "cpu", threads: int = 1) -> None:
-        self._provider = find_provider(provider)
+        self.provider = find_provider(provider)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -33,7 +34,7 @@ class Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = self._provider.session(str(path), options)
+            self._session = self.provider.session(str(path), options)
         except BundleError:
             raise
         except Exception as error:  # ORT raises a family of its own for files that are no graphs
@@ -43,7 +44,7 @@ class Graph:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name for inputs by name, all with a leading axis of items."""
-        if self._provider.is_gpu:
+        if self.provider.is_gpu:
             return self._run_bound(inputs)
         return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
 
@@ -71,29 +72,55 @@ def padded(value: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.pad(value, missing))
 
 
+class BatchedGraph(Batcher):
+    """A graph of a bundle behind its batcher."""
+
+    def __init__(self, bundle: Bundle, kind: str, provider: str, threads: int, stats: Stats | None) -> None:
+        path = bundle.graphs[kind]
+        self.graph = Graph(path, provider, threads)
+        # a graph that bundles share lies in a folder of its own
+        owner = bundle.name if path.parent.name == bundle.version else path.parent.name
+        batching = self.graph.provider
+        super().__init__(f"{owner}.{kind}", self.graph.run, batching.limit(kind), stats, batching.wait)
+
+
+Shared: TypeAlias = WeakValueDictionary[tuple[str, str], BatchedGraph]
+"""Graphs by kind and checksum, each for as long as a model has it."""
+
+
 class Model:
     """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest.
 
     Its calls block and may come from any thread: they meet in one batcher a graph. Those of `bound(job)` are made for
-    that job. `skeleton` names the J joints that are answered, `keypoint_skeleton` the K keypoints that an image gives:
-    all of them, or COCO's alone, which every skeleton that is served begins with.
+    that job. Graphs that `shared` holds already are not loaded again. `skeleton` names the J joints that are answered,
+    `keypoint_skeleton` the K keypoints that an image gives: all of them, or COCO's alone, which every skeleton that is
+    served begins with.
     """
 
-    def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 1, stats: Stats | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: str = "cpu",
+        threads: int = 1,
+        stats: Stats | None = None,
+        shared: Shared | None = None,
+    ) -> None:
         bundle.verify()
         if "detector" not in bundle.graphs:
             raise BundleError(f"bundle {bundle.name!r} has no detector to find people with", field="model")
         self.bundle = bundle
         self._job = Job()
         self._provider = find_provider(provider)
-        # the relation graph is tiny: more threads would only wait for each other
-        cores = {"spatial": threads, "relation": 1, "detector": threads}
-        self.graphs = {kind: Graph(bundle.graphs[kind], provider, cores[kind]) for kind in cores}
-        self.batchers = {
-            kind: Batcher(f"{bundle.name}.{kind}", graph.run, self._provider.limit(kind), stats, self._provider.wait)
-            for kind, graph in self.graphs.items()
-        }
-        self._reads_tokens = "tokens" in self.graphs["relation"].inputs
+        shared = WeakValueDictionary() if shared is None else shared
+        self.graphs: dict[str, BatchedGraph] = {}
+        for kind in ("spatial", "relation", "detector"):
+            graph = shared.get(key := (kind, bundle.checksums[kind]))
+            if graph is None:
+                # the relation graph is tiny: more threads would only wait for each other
+                graph = BatchedGraph(bundle, kind, provider, 1 if kind == "relation" else threads, stats)
+                shared[key] = graph
+            self.graphs[kind] = graph
+        self._reads_tokens = "tokens" in self.graphs["relation"].graph.inputs
         self.skeleton = self.keypoint_skeleton = bundle.skeleton
         try:
             self._run_once()
@@ -175,4 +202,4 @@ class Model:
         return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)
 
     def _run(self, kind: str, **inputs: NDArray[Any]) -> Arrays:
-        return self.batchers[kind](self._job, **inputs)
+        return self.graphs[kind](self._job, **inputs)

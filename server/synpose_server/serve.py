@@ -59,6 +59,8 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
+        every = settings.models_poll_seconds
+        watching = asyncio.create_task(engine.served.watch(every)) if every else None
         try:
             grpc_port = await rpc.start()
             serving = asyncio.create_task(web.serve([listener]))
@@ -72,6 +74,8 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 stopping.cancel()
                 raise ServerError("HTTP has ended by itself; the log may say why")
         finally:
+            if watching is not None:
+                watching.cancel()
             await asyncio.to_thread(bridge.close)
 
 

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     """Port of gRPC; 0 for a free one."""
     models: Path | None = None
     """Folder of bundles; the bundles that come with the package when not set."""
+    models_poll_seconds: float = Field(default=0.0, ge=0, le=86_400)
+    """How often the folder of bundles is looked through for new ones; 0: never."""
+    admin: bool = False
+    """Whether models may be loaded and unloaded over HTTP; without API keys by everybody who reaches the port."""
     provider: str = "cpu"
     """Execution provider of ONNX Runtime (`cpu`, `cuda`, `tensorrt`, `openvino`); a missing one is an error."""
     threads: int = Field(default=0, ge=0)

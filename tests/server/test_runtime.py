@@ -122,7 +122,7 @@ def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, pr
     sizes: dict[str, list[int]] = {}
     monkeypatch.setattr(stats, "batch", lambda graph, size, *times: sizes.setdefault(graph, []).append(size))
     alone, crowded = Model(DEFAULT), Model(DEFAULT, provider, stats=stats)
-    images, rays = crops(8, DEFAULT.crop_size), windows(48)
+    images, rays = crops(8, DEFAULT.crop_size), windows(24)
     with ThreadPoolExecutor(len(rays)) as pool:
         related = list(pool.map(lambda given: crowded.bound(Job()).relate(*given), rays))
         read = list(pool.map(lambda image: crowded.bound(Job()).read(image[None])[0][0], images))
@@ -142,9 +142,9 @@ def test_how_crops_are_batched_does_not_matter(model: Model, monkeypatch: pytest
     images = crops(7)
     alone = np.concatenate([model.read(image[None])[0] for image in images])
     assert np.ptp(alone, axis=0).max() > 1  # the pictures do differ
-    monkeypatch.setattr(model.batchers["spatial"], "limit", batch)
+    monkeypatch.setattr(model.graphs["spatial"], "limit", batch)
     sizes: list[int] = []
-    monkeypatch.setattr(model.batchers["spatial"].stats, "batch", lambda graph, size, *times: sizes.append(size))
+    monkeypatch.setattr(model.graphs["spatial"].stats, "batch", lambda graph, size, *times: sizes.append(size))
     together, tokens = model.read(images)
     assert tokens.shape == (7, 0)
     assert sizes == {1: [1] * 7, 3: [3, 3, 1], 7: [7]}[batch]

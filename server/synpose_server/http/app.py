@@ -20,6 +20,7 @@ from synpose.pose import Frame, PoseSequence
 from synpose.skeleton import SKELETONS
 from synpose_server.bridge import Bridge, Running
 from synpose_server.http import documents
+from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
 from synpose_server.http.deadline import job_of
 from synpose_server.http.output import PARAMETERS, read_output
@@ -45,6 +46,8 @@ def create_app(bridge: Bridge) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    if settings.admin:
+        app.include_router(admin_routes(engine))
 
     @app.post(
         "/v1/pose3d",

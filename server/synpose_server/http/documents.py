@@ -47,6 +47,7 @@ __all__ = [
     "Skeleton",
     "Skeletons",
     "State",
+    "problems",
 ]
 
 DESCRIPTION = """Synchronized multi-camera video of people in, 3D joints out.
@@ -185,7 +186,8 @@ class Answer(_Closed):
 _RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
 
 
-def _problems(*errors: SynposeError) -> dict[int | str, dict[str, Any]]:
+def problems(*errors: SynposeError) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that may end in one of `errors`."""
     return {
         status_of(error).http: {
             "description": (type(error).__doc__ or "").partition("\n")[0],
@@ -329,7 +331,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 POSE3D_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_ANSWERS,
-    **_problems(
+    **problems(
         NotFound("no model 'big'; there are default", field="options.model"),
         NotAcceptable("none of the accepted media types is offered", field="accept"),
         LimitExceeded("the body is larger than 1073741824 bytes", field="body"),
@@ -354,7 +356,7 @@ CONVERT_BODY: dict[str, Any] = {
 }
 CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_ANSWERS,
-    **_problems(
+    **problems(
         NotFound("no person 3; there are 0, 1", field="person"),
         NotAcceptable("none of the accepted media types is offered", field="accept"),
         LimitExceeded("the body is larger than 268435456 bytes", field="body"),
@@ -363,5 +365,5 @@ CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
         Overloaded("the server is busy"),
     ),
 }
-PROBLEMS = _problems(ServerError("the server failed; its log says why"))
-BUSY = _problems(Overloaded("the models are not loaded yet"))
+PROBLEMS = problems(ServerError("the server failed; its log says why"))
+BUSY = problems(Overloaded("the models are not loaded yet"))
