@@ -82,12 +82,12 @@ def report(capacity: float, median: float, deadline: float, share: float, answer
     told = [a.seconds for a in answers if a.status == 503]
     late = [a.seconds for a in answers if a.status == 200 and a.seconds > deadline]
     statuses = {status: sum(a.status == status for a in answers) for status in sorted({a.status for a in answers})}
+    print(f"capacity {capacity:.2f}/s, median {median * 1e3:.0f} ms, deadline {deadline * 1e3:.0f} ms", end=": ")
+    print(f"goodput {share:.2f}, {statuses}", end=", ")
     print(
-        f"capacity {capacity:.2f}/s, median {median * 1e3:.0f} ms, deadline {deadline * 1e3:.0f} ms: goodput {share:.2f}, "
-        f"{statuses}, refusals median {statistics.median(told or [0]) * 1e3:.1f} ms p99 {percentile(told, 99) * 1e3:.1f}, "
-        f"{len(late)} late by up to {max(late, default=deadline) / deadline - 1:.0%}",
-        flush=True,
+        f"refusals median {statistics.median(told or [0]) * 1e3:.1f} ms p99 {percentile(told, 99) * 1e3:.1f}", end=", "
     )
+    print(f"{len(late)} late by up to {max(late, default=deadline) / deadline - 1:.0%}", flush=True)
 
 
 async def closed(client: httpx.AsyncClient, files: list[tuple[str, tuple[str, bytes]]], seconds: float) -> list[Answer]:

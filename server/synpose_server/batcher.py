@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synpose_server.job import Cancelled, Job
 from synpose_server.stats import Stats
 
-__all__ = ["Arrays", "Batcher"]
+__all__ = ["Arrays", "Batcher", "joined"]
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -62,14 +62,17 @@ class Batcher:
 
     def __call__(self, job: Job, /, **inputs: NDArray[Any]) -> Arrays:
         """The outputs for `inputs`; blocks. Raises what `run` raised, or as `Job.check` where the job was over."""
+        return joined([answer.result() for answer in self.submit(job, inputs)])
+
+    def submit(self, job: Job, inputs: Arrays) -> list[Future[Arrays]]:
+        """The outputs to come for each part that `inputs` are cut into; to be `joined`."""
         count = len(next(iter(inputs.values())))
         calls = [
             _Call(job, {name: value[start : start + self.limit] for name, value in inputs.items()})
             for start in range(0, count, self.limit)
         ]
         self._submit(job, calls)
-        answers = [call.answer.result() for call in calls]
-        return answers[0] if len(answers) == 1 else _joined(answers)
+        return [call.answer for call in calls]
 
     def _submit(self, job: Job, calls: Sequence[_Call]) -> None:
         with self._lock:
@@ -140,10 +143,13 @@ class Batcher:
         if len(inputs) == 1:
             return [self._run(inputs[0])]
         ends = np.cumsum([len(next(iter(arrays.values()))) for arrays in inputs])
-        answer = self._run(_joined(inputs))
+        answer = self._run(joined(inputs))
         parts = {name: np.split(value, ends[:-1]) for name, value in answer.items()}
         return [{name: parts[name][k] for name in parts} for k in range(len(inputs))]
 
 
-def _joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> Arrays:
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """The items of all parts, in order."""
+    if len(parts) == 1:
+        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -39,6 +39,7 @@ class Graph:
             raise
         except Exception as error:  # ORT raises a family of its own for files that are no graphs
             raise BundleError(f"{path.name} cannot be loaded: {error}", field="model") from error
+        self.signature = (self._session.get_inputs(), self._session.get_outputs())
         self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self.outputs = [value.name for value in self._session.get_outputs()]
 

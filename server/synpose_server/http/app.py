@@ -23,6 +23,7 @@ from synpose_server.http import documents
 from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
 from synpose_server.http.deadline import job_of
+from synpose_server.http.inference import inference_routes
 from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.problems import answer_errors, problem_of
 
@@ -46,6 +47,7 @@ def create_app(bridge: Bridge) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    app.include_router(inference_routes(bridge))
     if settings.admin:
         app.include_router(admin_routes(engine))
 
