@@ -16,6 +16,7 @@ from synpose.options import Options
 from synpose.pose import Frame, PoseHeader
 from synpose.rig import Rig
 from synpose_server.admission import Admission
+from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
 from synpose_server.engine import Engine, Estimation
 from synpose_server.job import Job
 from synpose_server.sources import Source
@@ -134,6 +135,24 @@ class Bridge:
                 yield running
             finally:
                 await running.aclose()
+
+    async def calibrate(self, request: CalibrationRequest, job: Job | None = None) -> Calibrated:
+        """`engine.calibrate` when its turn comes; once this returns, also by cancellation, no thread is at work on it.
+
+        Raises as `estimate`.
+        """
+        if not self.ready:
+            raise Overloaded("the models are not loaded yet")
+        job = Job() if job is None else job
+        async with self.admission.place(job, len(request.sources), None, request.options.model):
+            call = self._threads.submit(self.engine.calibrate, request, job)
+            try:
+                return await _in_time(asyncio.wrap_future(call), job)
+            finally:
+                job.cancel()
+                with anyio.CancelScope(shield=True), suppress(Exception):
+                    if not call.cancelled():
+                        await asyncio.wrap_future(call)
 
     async def _start(self, call: Callable[[], Estimation], job: Job) -> Estimation:
         started = self._threads.submit(call)

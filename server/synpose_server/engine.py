@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
@@ -19,6 +19,7 @@ from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedMod
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
+from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest, calibrate
 from synpose_server.job import Job
 from synpose_server.limbs import Limbs
 from synpose_server.models import Models
@@ -209,6 +210,21 @@ class Engine:
         except BaseException:
             frame_sets.close()
             raise
+
+    def calibrate(
+        self,
+        request: CalibrationRequest,
+        job: Job | None = None,
+        progress: Callable[[int, int | None], None] = lambda done, total: None,
+    ) -> Calibrated:
+        """The cameras that filmed one person; raises as `calibrate.calibrate`, and as `Job.check` when `job` is over."""
+        job = Job() if job is None else job
+
+        def step(done: int, total: int | None) -> None:
+            job.check()
+            progress(done, total)
+
+        return calibrate(self.model(request.options.model).bound(job), request, self.settings, step)
 
 
 def _rate(timestamps: Sequence[float] | None) -> float | None:

@@ -1,9 +1,9 @@
 """What is known of any body before it was seen: which joints bones join, and how long bones are beside the stature.
 
 The shares are those of Drillis and Contini (Body Segment Parameters, 1966, as in Winter, Biomechanics and Motor Control
-of Human Movement): upper arm 0.186, forearm 0.146, thigh 0.245, shank 0.246, hip to shoulder 0.288 of the standing height.
-Shoulders and hips are as wide as COCO's annotators see them. **Stature** is, wherever it is asked for, the standing
-height without shoes, and is read off the joints as (thigh + shank + flank) / 0.779.
+of Human Movement): upper arm 0.186, forearm 0.146, thigh 0.245, shank 0.246, hip to shoulder 0.288 of the standing
+height. Shoulders and hips are as wide as COCO's annotators see them. **Stature** is, wherever it is asked for, the
+standing height without shoes, and is read off the joints as (thigh + shank + flank) / 0.779.
 """
 
 from __future__ import annotations

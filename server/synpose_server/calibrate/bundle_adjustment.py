@@ -207,7 +207,7 @@ class _Problem:
         self.priors = np.zeros((V, WIDTH))
         self.priors[:, (FOCAL, RADIAL, CLOCK)] = 1 / np.square((_FOCAL_SPREAD, _RADIAL_SPREAD, _CLOCK_SPREAD))
         self.priors[~columns] = 0.0
-        self.bones = known[:, BONES.ends].all(-1)  # (T, B)
+        self.bones: NDArray[np.bool_] = np.asarray(known[:, BONES.ends].all(-1))  # (T, B)
 
     # -- errors ------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class _Problem:
         views, points = state.views, state.points
         T, K = self.known.shape
         V, G = len(views.t), len(KINDS)
-        residual, weight, cost, slope = self.errors(state)
+        residual, weight, _, slope = self.errors(state)
         to_view, to_point = _derivatives(views, points, slope)
         weighted = to_view * weight[..., None, None]
         pointed = to_point * weight[..., None, None]

@@ -93,8 +93,8 @@ def calibrate_tracks(
 ) -> Calibrated:
     """Calibrate `cameras` from `keypoints` `(N, V, K, 3)` of one person, x, y in pixels and score.
 
-    K begins with COCO's joints. Of the cameras' poses nothing is used; the focal lengths of those that are `free` `(V,)`
-    are found. Raises as `calibrate`.
+    K begins with COCO's joints. Of the cameras' places nothing is used; the lenses of those that are `free`
+    `(V,)` are found. Raises as `calibrate`.
     """
     names = tuple(camera.name for camera in cameras)
     sides = np.array([max(camera.size) for camera in cameras], np.float64)

@@ -80,7 +80,7 @@ class Follower:
 
 
 def follow(model: Model, frame_sets: Iterator[Sequence[Image | None]]) -> Iterator[Array]:
-    """For each frame set the keypoints `(V, K, 3)` of the person: x, y in image pixels and score, zeros where unseen."""
+    """For each frame set the keypoints `(V, K, 3)` of the person: x, y in pixels and score, zeros where unseen."""
     followers: list[Follower] = []
     for images in frame_sets:
         followers = followers or [Follower(model) for _ in images]

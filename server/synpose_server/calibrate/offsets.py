@@ -7,6 +7,7 @@ together win.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -32,38 +33,50 @@ def find_clocks(tracks: Tracks, names: tuple[str, ...], most: int) -> Array:
     """
     V = len(names)
     most = min(most, int(len(tracks.keypoints) * (1 - _OVERLAP)))
-    shifts = np.arange(-2 * most, 2 * most + 1)
-    curves = {pair: _curve(tracks, *pair, shifts) for pair in combinations(range(V), 2)}
+    curves = {pair: _curve(tracks, *pair, 2 * most) for pair in combinations(range(V), 2)}
     contrast = {pair: _contrast(curve) for pair, curve in curves.items()}
-    clocks, placed = np.zeros(V, int), [0]
-    while len(placed) < V:  # the surest pairs first
+    tried = np.arange(-most, most + 1)
+    clocks, placed = np.zeros(V, np.int64), [0]
+    while len(placed) < V:  # the surest first
         pair = max((p for p in curves if (p[0] in placed) != (p[1] in placed)), key=lambda p: contrast[p])
+        new = pair[1] if pair[0] in placed else pair[0]
         if not contrast[pair] > 0:
-            new = pair[1] if pair[0] in placed else pair[0]
             raise CalibrationError(
                 "its images do not tell when they were taken: it sees too little of the motion that others see",
                 field="video",
                 camera=names[new],
             )
-        shift = int(shifts[np.argmin(curves[pair])])
-        if pair[0] in placed:
-            clocks[pair[1]] = clocks[pair[0]] + shift
-            placed.append(pair[1])
-        else:
-            clocks[pair[0]] = clocks[pair[1]] - shift
-            placed.append(pair[0])
+        clocks[new] = tried[np.argmin(_discords(curves, clocks, new, placed, tried))]
+        placed.append(new)
     for _ in range(_SWEEPS):
         before = clocks.copy()
         for v in range(1, V):
-            tried = np.arange(-most, most + 1)
-            clocks[v] = tried[np.argmin([_total(curves, _with(clocks, v, c), 2 * most) for c in tried])]
+            clocks[v] = tried[np.argmin(_discords(curves, clocks, v, placed, tried))]
         if (clocks == before).all():
             break
     return clocks.astype(np.float64)
 
 
-def _curve(tracks: Tracks, i: int, j: int, shifts: NDArray[np.int64]) -> Array:
-    """How badly view `j` agrees with view `i` when it is taken to be ahead by each of `shifts`."""
+def _discords(
+    curves: Mapping[tuple[int, int], Array],
+    clocks: NDArray[np.int64],
+    view: int,
+    others: Sequence[int],
+    tried: NDArray[np.int64],
+) -> Array:
+    """How badly `view` agrees with `others` when it is ahead by each of `tried`; who cannot be compared says 1."""
+    total = np.zeros(len(tried))
+    for other in others:
+        if other != view:
+            i, j = min(view, other), max(view, other)
+            shift = tried - clocks[other] if j == view else clocks[other] - tried
+            total += np.minimum(curves[i, j][shift + len(curves[i, j]) // 2], 1.0)
+    return total
+
+
+def _curve(tracks: Tracks, i: int, j: int, most: int) -> Array:
+    """How badly view `j` agrees with view `i` when it is taken to be ahead by −`most` to `most` frames."""
+    shifts = np.arange(-most, most + 1)
     a, b = tracks.keypoints[:, i], tracks.keypoints[:, j]
     spread = float(np.sqrt(tracks.spread[i] * tracks.spread[j]))
     count = len(a)
@@ -83,14 +96,3 @@ def _curve(tracks: Tracks, i: int, j: int, shifts: NDArray[np.int64]) -> Array:
 def _contrast(curve: Array) -> float:
     known = curve[np.isfinite(curve)]
     return float(np.median(known) - known.min()) if len(known) > 2 else 0.0
-
-
-def _with(clocks: NDArray[np.int64], view: int, clock: int) -> NDArray[np.int64]:
-    changed = clocks.copy()
-    changed[view] = clock
-    return changed
-
-
-def _total(curves: dict[tuple[int, int], Array], clocks: NDArray[np.int64], middle: int) -> float:
-    """The discord of all pairs; a pair that cannot be compared says 1, as if nothing agreed."""
-    return float(sum(min(curve[clocks[j] - clocks[i] + middle], 1.0) for (i, j), curve in curves.items()))

@@ -19,9 +19,10 @@ from synpose.formats import ndjson
 from synpose.pose import Frame, PoseSequence
 from synpose.skeleton import SKELETONS
 from synpose_server.bridge import Bridge, Running
-from synpose_server.http import documents
+from synpose_server.http import calibration_documents, documents
 from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
+from synpose_server.http.calibration_body import answer_of, read_calibration_body
 from synpose_server.http.deadline import job_of
 from synpose_server.http.inference import inference_routes
 from synpose_server.http.output import PARAMETERS, read_output
@@ -106,6 +107,25 @@ def create_app(bridge: Bridge) -> FastAPI:
         except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
             raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
         return Response(content, media_type=output.form.media_type)
+
+    @app.post(
+        "/v1/calibrations/estimate",
+        operation_id="estimate_calibration",
+        summary="Calibrate cameras from a person who moves before them",
+        description=calibration_documents.CALIBRATE,
+        openapi_extra={"requestBody": calibration_documents.REQUEST_BODY},
+        responses=calibration_documents.RESPONSES,
+        response_class=Response,
+    )
+    async def estimate_calibration(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            job = job_of(request.headers)
+            with bridge.receiving(job):
+                body = bridge.in_time(request.stream(), job)
+                given = await stack.enter_async_context(read_calibration_body(request.headers, body, settings))
+            calibrated = await _while_connected(request, bridge.calibrate(given, job))
+            return Response(orjson.dumps(answer_of(calibrated)), media_type="application/json")
+        raise AssertionError("the stack swallows no exception")
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
     async def models() -> documents.Models:

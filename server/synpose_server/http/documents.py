@@ -34,6 +34,7 @@ __all__ = [
     "CONVERT_BODY",
     "CONVERT_RESPONSES",
     "DESCRIPTION",
+    "EXAMPLE_CALIBRATION",
     "POSE3D",
     "POSE3D_PARAMETERS",
     "POSE3D_RESPONSES",
@@ -218,7 +219,7 @@ def _example_answer() -> PoseSequence:
     return PoseSequence(header, (Frame(0, 0.0, (person,)),))
 
 
-_CALIBRATION = json.loads(write_calibration(_example_rig()))
+EXAMPLE_CALIBRATION = json.loads(write_calibration(_example_rig()))
 _OPTIONS: dict[str, Any] = TypeAdapter(Options).json_schema()
 _OPTIONS["properties"]["max_people"] |= {"minimum": 1, "maximum": 8}
 _OPTIONS["additionalProperties"] = False
@@ -303,7 +304,7 @@ REQUEST_BODY: dict[str, Any] = {
                 },
             },
             "example": {
-                "calibration": _CALIBRATION,
+                "calibration": EXAMPLE_CALIBRATION,
                 "options": {"skeleton": "coco17"},
                 "frame_sets": [
                     {"timestamp": 0.0, "images": {"cam01": "/9j/4AAQSkZJRg==", "cam02": "/9j/4AAQSkZJRg=="}}
