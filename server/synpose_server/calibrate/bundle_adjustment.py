@@ -112,7 +112,7 @@ def adjust(tracks: Tracks, views: Views, points: Array, free: Free, *, rounds: i
     The first view stays where it is. `points` are at the instants `tracks.instants`, in any unit of length near the
     stature.
     """
-    known = np.isfinite(points[..., 0])
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(-1))
     state = _State(views, np.where(known[..., None], points, 0.0), LENGTHS.copy())
     problem = _Problem(tracks, known, free, views)
     system = problem.linearise(state)
@@ -207,7 +207,7 @@ class _Problem:
         self.priors = np.zeros((V, WIDTH))
         self.priors[:, (FOCAL, RADIAL, CLOCK)] = 1 / np.square((_FOCAL_SPREAD, _RADIAL_SPREAD, _CLOCK_SPREAD))
         self.priors[~columns] = 0.0
-        self.bones: NDArray[np.bool_] = np.asarray(known[:, BONES.ends].all(-1))  # (T, B)
+        self.bones = known[:, BONES.ends[:, 0]] & known[:, BONES.ends[:, 1]]  # (T, B)
 
     # -- errors ------------------------------------------------------------------------------------------------
 
@@ -216,7 +216,8 @@ class _Problem:
         seen, slope, weight = self.tracks.at(state.views.clock)
         residual = state.views.project(state.points) - seen
         weight = np.where(self.known[:, None], weight, 0.0) / self.tracks.spread[:, None] ** 2
-        lost = ~np.isfinite(residual).all(-1)  # behind the camera: as wrong as can be, and no way to tell which way
+        # behind the camera: as wrong as can be, and no way to tell which way
+        lost: NDArray[np.bool_] = np.asarray(np.isnan(residual[..., 0]))
         residual = np.where(lost[..., None], 0.0, residual)
         square = (residual**2).sum(-1) / self.tracks.spread[:, None] ** 2
         share = 1 / (1 + square / _KERNEL**2)

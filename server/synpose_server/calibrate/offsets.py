@@ -81,7 +81,7 @@ def _curve(tracks: Tracks, i: int, j: int, most: int) -> Array:
     spread = float(np.sqrt(tracks.spread[i] * tracks.spread[j]))
     count = len(a)
     costs = np.full(len(shifts), np.inf)
-    for row, shift in enumerate(shifts):
+    for row, shift in enumerate(shifts.tolist()):
         start, stop = max(0, -shift), min(count, count - shift)
         if stop - start < _OVERLAP * count:
             continue

@@ -27,7 +27,8 @@ Array = NDArray[np.float64]
 _GUESSES = (0.75, 0.95, 1.25, 1.7)  # focal lengths in long sides: phones, action cameras, webcams, longer lenses
 _LEAST = 60  # joints already placed that a further view must see
 _STARTS = 3  # pairs that are tried
-_WHILE_GROWING = 80  # instants
+_ROUNDS = 12  # of adjustment after each view
+_WHILE_GROWING = 60  # instants
 _AT_LAST = 300
 
 
@@ -110,7 +111,8 @@ class _Start:
         own, some = self._tracks.subset(rows), views.subset(rows)
         points = _placed(own, some)
         size = _stature(points)
-        adjusted = adjust(own, replace(some, t=some.t / size), points / size, self._free.subset(rows))
+        start = replace(some, t=some.t / size)
+        adjusted = adjust(own, start, points / size, self._free.subset(rows), rounds=_ROUNDS)
         R, t, focal = views.R.copy(), views.t.copy(), views.focal.copy()
         R[rows], t[rows], focal[rows] = adjusted.views.R, adjusted.views.t, adjusted.views.focal
         if self._free.same_lens:
