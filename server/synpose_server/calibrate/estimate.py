@@ -17,7 +17,7 @@ from synpose_server.calibrate.bundle_adjustment import Adjusted, Free
 from synpose_server.calibrate.intrinsics import Board, board_camera, unknown_camera
 from synpose_server.calibrate.keypoints2d import follow
 from synpose_server.calibrate.offsets import find_clocks
-from synpose_server.calibrate.report import CalibrationReport, camera_reports, refuse_weak
+from synpose_server.calibrate.report import CalibrationReport, camera_reports, refuse_astray, refuse_weak
 from synpose_server.calibrate.structure import reconstruct
 from synpose_server.calibrate.tracks import Tracks
 from synpose_server.calibrate.world import to_world, upwards
@@ -107,6 +107,7 @@ def calibrate_tracks(
     moving = np.full(len(names), most > 0)
     adjusted = reconstruct(tracks, names, focal, clock, Free(free, free, moving, options.same_lens))
     _refuse_flat(adjusted.points)
+    refuse_astray(adjusted, tracks, names)
     metres = _stature(adjusted, names, options)
     reports = camera_reports(adjusted, tracks, names, sides, metres)
     refuse_weak(reports)

@@ -11,11 +11,12 @@ from synpose.errors import CalibrationError
 from synpose_server.calibrate.bundle_adjustment import CLOCK, FOCAL, WIDTH, Adjusted
 from synpose_server.calibrate.tracks import Tracks
 
-__all__ = ["CalibrationReport", "CameraReport", "camera_reports", "refuse_weak"]
+__all__ = ["CalibrationReport", "CameraReport", "camera_reports", "refuse_astray", "refuse_weak"]
 
 Array = NDArray[np.float64]
 
 _LONGEST = 30  # frames over which errors are taken to be alike
+_ASTRAY = 3.0  # standard deviations from which a keypoint does not fit
 _REFUSED = (0.25, 8.0)  # position's error beside the distance to the person, rotation's in degrees
 
 
@@ -99,6 +100,20 @@ def refuse_weak(reports: tuple[CameraReport, ...]) -> None:
         field="video",
         camera=worst.name,
     )
+
+
+def refuse_astray(adjusted: Adjusted, tracks: Tracks, names: tuple[str, ...]) -> None:
+    """Raise `CalibrationError` for a camera most of whose keypoints fit no joint: it saw someone else, or stands wrong."""
+    off = np.linalg.norm(adjusted.residuals, axis=-1) / tracks.spread[:, None]  # (T, V, K)
+    agree = [float(np.mean(own[np.isfinite(own)] < _ASTRAY)) for own in np.moveaxis(off, 1, 0)]
+    worst = int(np.argmin(agree))
+    if agree[worst] < 0.5:
+        raise CalibrationError(
+            f"only {agree[worst]:.0%} of what it saw fits the other cameras; does it show the same person at the same"
+            " time, whole and larger than anyone else?",
+            field="video",
+            camera=names[worst],
+        )
 
 
 def _inflation(adjusted: Adjusted, tracks: Tracks) -> float:

@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 _GUESSES = (0.75, 0.95, 1.25, 1.7)  # focal lengths in long sides: phones, action cameras, webcams, longer lenses
 _LEAST = 60  # joints already placed that a further view must see
 _STARTS = 3  # pairs that are tried
-_ROUNDS = 12  # of adjustment after each view
-_WHILE_GROWING = 60  # instants
+_ROUNDS = 30  # of adjustment after each view
+_WHILE_GROWING = 80  # instants
 _AT_LAST = 300
 
 

@@ -50,9 +50,10 @@ def walk(frames: int = 90, phase: float = 0.0, radius: float = 1.0) -> Array:
 
 def look_at(name: str, place: Array, target: Array, focal: float = 1.0, size: tuple[int, int] = (1280, 720)) -> Camera:
     """A level camera at `place` that looks at `target`, of focal length `focal` long sides."""
-    ahead = (target - place) / np.linalg.norm(target - place)
-    right = np.cross(ahead, (0, 0, 1))
-    right /= np.linalg.norm(right)
+    ahead: Array = target - place
+    ahead = ahead / np.linalg.norm(ahead)
+    right: Array = np.cross(ahead, (0, 0, 1))
+    right = right / np.linalg.norm(right)
     R = np.stack((right, np.cross(ahead, right), ahead))
     (w, h), f = size, focal * max(size)
     return Camera(name, size, ((f, 0, (w - 1) / 2), (0, f, (h - 1) / 2), (0, 0, 1)), R, -R @ place)

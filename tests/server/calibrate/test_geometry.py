@@ -209,3 +209,12 @@ def test_a_camera_that_sees_too_little_is_named() -> None:
     with pytest.raises(CalibrationError, match="together with the others") as refusal:
         calibrate_tracks(apart, list(rig), KNOWN, HEIGHT_GIVEN, FPS)
     assert refusal.value.camera == "cam2"
+
+
+def test_a_camera_that_shows_someone_else_is_refused() -> None:
+    """Its images fit no place, whatever the adjustment makes of them."""
+    rig = make_rig(3)
+    keypoints = sightings(rig, walk(), 1.0)
+    keypoints[:, 2] = sightings(rig, walk(phase=1.7)[::-1], 1.0)[:, 2]
+    with pytest.raises(CalibrationError, match=r"fits the other cameras|together with the others|does not hold"):
+        calibrate_tracks(keypoints, list(rig), KNOWN, HEIGHT_GIVEN, FPS)
