@@ -103,7 +103,7 @@ def refuse_weak(reports: tuple[CameraReport, ...]) -> None:
 
 
 def refuse_astray(adjusted: Adjusted, tracks: Tracks, names: tuple[str, ...]) -> None:
-    """Raise `CalibrationError` for a camera most of whose keypoints fit no joint: it saw someone else, or stands wrong."""
+    """Raise `CalibrationError` for a camera most of whose keypoints fit no joint: it saw someone else."""
     off = np.linalg.norm(adjusted.residuals, axis=-1) / tracks.spread[:, None]  # (T, V, K)
     agree = [float(np.mean(own[np.isfinite(own)] < _ASTRAY)) for own in np.moveaxis(off, 1, 0)]
     worst = int(np.argmin(agree))
