@@ -217,7 +217,7 @@ class Engine:
         job: Job | None = None,
         progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> Calibrated:
-        """The cameras that filmed one person; raises as `calibrate.calibrate`, and as `Job.check` when `job` is over."""
+        """The cameras that filmed one person; raises as `calibrate.calibrate`, and `Job.check` once `job` is over."""
         job = Job() if job is None else job
 
         def step(done: int, total: int | None) -> None:
