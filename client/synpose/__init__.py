@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from synpose.calibration import read_calibration, write_calibration
-    from synpose.client import AsyncClient, Client
+    from synpose.client import AsyncClient, Client, Hash
     from synpose.errors import (
         BundleError,
         CalibrationError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SynposeError,
         VideoError,
     )
+    from synpose.live import LivePose, StreamPolicy
     from synpose.options import Options
     from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, PoseSequence, ServedModel
     from synpose.rig import Camera, Rig
@@ -41,8 +42,10 @@ __all__ = [
     "Client",
     "DeadlineExceeded",
     "Frame",
+    "Hash",
     "InvalidInput",
     "LimitExceeded",
+    "LivePose",
     "ModelInfo",
     "NotAcceptable",
     "NotFound",
@@ -57,6 +60,7 @@ __all__ = [
     "ServedModel",
     "ServerError",
     "Skeleton",
+    "StreamPolicy",
     "SynposeError",
     "VideoError",
     "get_skeleton",
@@ -66,7 +70,8 @@ __all__ = [
 
 _MODULES = {
     "calibration": ("read_calibration", "write_calibration"),
-    "client": ("AsyncClient", "Client"),
+    "client": ("AsyncClient", "Client", "Hash"),
+    "live": ("LivePose", "StreamPolicy"),
     "options": ("Options",),
     "pose": ("Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence", "ServedModel"),
     "rig": ("Camera", "Rig"),

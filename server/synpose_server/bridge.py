@@ -19,6 +19,7 @@ from synpose_server.admission import Admission
 from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
 from synpose_server.engine import Engine, Estimation
 from synpose_server.job import Job
+from synpose_server.live import Sessions
 from synpose_server.sources import Source
 
 __all__ = ["Bridge", "Running"]
@@ -73,6 +74,7 @@ class Bridge:
         # a running estimate needs a thread to compute and one to be closed from
         self._threads = ThreadPoolExecutor(2 * settings.max_clips, "synpose-estimate")
         self._uploads = 0
+        self.live = Sessions(engine)
 
     @property
     def ready(self) -> bool:
@@ -168,5 +170,6 @@ class Bridge:
             raise
 
     def close(self) -> None:
-        """Wait for the calls under way and end the threads."""
+        """Wait for the calls under way and end the threads; live streams are given up."""
+        self.live.close()
         self._threads.shutdown()

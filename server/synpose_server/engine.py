@@ -11,17 +11,15 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from synpose.errors import LimitExceeded
 from synpose.options import Options
-from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
+from synpose.pose import Frame, ModelInfo, Notice, PoseHeader, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
+from synpose_server.answers import Answers
 from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest, calibrate
 from synpose_server.job import Job
-from synpose_server.limbs import Limbs
 from synpose_server.models import Models
 from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
@@ -58,13 +56,11 @@ class Estimation(Iterator[Frame]):
         self.header, self.rig, self.count = header, tracker.rig, frame_sets.count
         self.people: list[TrackedPerson] = []
         self._tracker, self._frame_sets, self._timestamps = tracker, frame_sets, timestamps
-        self._weights = header.skeleton.reads_from(tracker.model.skeleton)
+        self._answers = Answers(tracker.model.skeleton, header.skeleton, tracker.rig)
         self._report = ViewReport(tracker.rig.names)
         self._pending, self._max_frames, self._place = notices, max_frames, place
         self._look_ahead = tracker.model.bundle.look_ahead
         self._held: deque[tuple[int, tuple[Notice, ...], list[TrackedPerson]]] = deque()  # seen, not yet answered
-        self._eyes = np.stack([camera.center for camera in tracker.rig])
-        self._limbs: dict[int, Limbs] = {}  # by person
         self._ended = False
         self._closing = threading.Lock()
         self._closed = False
@@ -79,14 +75,14 @@ class Estimation(Iterator[Frame]):
             raise StopIteration
         index, notices, self.people = self._held.popleft()
         time = self._timestamps[index] if self._timestamps else index / self.header.fps
-        return Frame(index, time, tuple(self._person(person) for person in self.people), notices)
+        return Frame(index, time, tuple(map(self._answers.person, self.people)), notices)
 
     def _see(self, frame_set: FrameSet) -> None:
         """Take in the next frame set. Of those that wait for their answer no image is kept."""
         if frame_set.index >= self._max_frames:
             raise _too_long(self._max_frames)  # what no container had told
         people = self._tracker.step(frame_set.images)
-        self._report.add(frame_set, [self._views(person) for person in people])
+        self._report.add(frame_set, list(map(self._answers.views, people)))
         notices = (*self._pending, *frame_set.notices)
         self._pending = ()
         if frame_set.is_last:
@@ -110,28 +106,6 @@ class Estimation(Iterator[Frame]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _person(self, tracked: TrackedPerson) -> Person:
-        """The tracked person in the joints of the skeleton that was asked for."""
-        limbs = self._limbs.setdefault(tracked.id, Limbs(self._tracker.model.skeleton))
-        alone = self._eyes[tracked.seen][0] if tracked.seen.sum() == 1 else None
-        settled = limbs.settle(tracked.joints, tracked.sigma, alone)
-        lost = ~np.isfinite(settled[:, 0])  # (K,)
-        # a joint that reads from nothing, or from a joint that is not known, is not known
-        known = (self._weights.sum(-1) > 0) & (self._weights @ lost == 0)  # (J,)
-        joints = self._weights @ np.nan_to_num(settled)
-        sigma = np.sqrt(self._weights**2 @ np.nan_to_num(tracked.sigma) ** 2)
-        return Person(
-            id=tracked.id,
-            score=tracked.score,
-            joints=np.where(known[:, None], joints, np.nan),
-            sigma=np.where(known, sigma, np.nan),
-            views=self._views(tracked),
-        )
-
-    def _views(self, tracked: TrackedPerson) -> tuple[str, ...]:
-        """The cameras that were used for a person."""
-        return tuple(name for name, seen in zip(self.rig.names, tracked.seen, strict=True) if seen)
 
 
 class Engine:

@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from synpose.errors import ServerError
+from synpose.wire import MAX_MESSAGE_BYTES
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
 from synpose_server.grpc import GrpcServer
@@ -53,7 +54,8 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 create_app(bridge),
                 loop="none",  # the one that runs
                 http="httptools",
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_SECONDS,

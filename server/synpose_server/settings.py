@@ -58,6 +58,16 @@ class Settings(BaseSettings):
     """Clips computed at the same time; more wait for `queue_seconds`."""
     queue_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long a request waits for its turn before it is told that the server is busy."""
+    max_streams: int = Field(default=16, ge=1, le=1024)
+    """Live streams at the same time; one whose connection broke gives way to a new one."""
+    stream_idle_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    """How long a live stream may send nothing before it is ended."""
+    stream_resume_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How long a live stream whose connection broke can be resumed."""
+    stream_bytes: int = Field(default=64 * MIB, ge=1)
+    """Encoded images that wait in one live stream."""
+    max_calibrations: int = Field(default=256, ge=1)
+    """Uploaded calibrations that are kept; the one that was not used for longest gives way."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,14 +6,20 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from synpose.errors import ServerError
+from synpose.live import FromServer, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
 
-__all__ = ["Transport", "Upload"]
+__all__ = ["Disconnected", "Transport", "Upload"]
 
 Upload: TypeAlias = Path | bytes | Sequence[Path | bytes | None]
 """What is sent for a camera: a video (a file or its bytes), or encoded images in order with None for a missing one."""
+
+
+class Disconnected(ServerError):
+    """A live stream's connection broke off; the stream may go on over another one."""
 
 
 class Transport(Protocol):
@@ -36,6 +42,13 @@ class Transport(Protocol):
 
         Files are read while they are sent, never as a whole where the wire allows it. Closing the generator stops
         the estimate on the server. `timestamps` are the capture times of the frame sets in seconds.
+        """
+        ...
+
+    def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+        """What the server answers to the messages of a live stream; closing the generator breaks the connection.
+
+        Raises `Disconnected` when the connection breaks.
         """
         ...
 

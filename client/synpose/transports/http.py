@@ -6,20 +6,24 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from synpose import live_json
 from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
 from synpose.formats import json as pose_json
+from synpose.live import Ended, FromServer, Opened, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Upload
+from synpose.transports.base import Disconnected, Upload
 
 __all__ = ["HttpTransport"]
 
@@ -66,6 +70,30 @@ class HttpTransport:
                     if isinstance(part, PoseHeader):
                         skeleton = part.skeleton
                     yield part
+
+    async def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+        """As `Transport.live`, over the WebSocket `/v1/stream`."""
+        url = "ws" + self.url.removeprefix("http") + "/v1/stream"
+        try:
+            async with connect(url, max_size=None, compression=None, open_timeout=_CONNECT_SECONDS) as socket:
+                sending = asyncio.create_task(_send(socket, messages))
+                skeleton: Skeleton | None = None
+                try:
+                    async for text in socket:
+                        answer = live_json.from_server(cast(str, text), skeleton)
+                        if isinstance(answer, Opened):
+                            skeleton = answer.header.skeleton
+                        yield answer
+                        if isinstance(answer, Ended):
+                            return
+                finally:
+                    sending.cancel()
+                    await asyncio.wait([sending])
+            raise Disconnected(f"{self.url} broke off")
+        except (WebSocketException, OSError, TimeoutError) as error:
+            raise Disconnected(
+                f"no live stream at {url}: check that `synpose serve` runs there ({error or type(error).__name__})"
+            ) from error
 
     async def models(self) -> tuple[ServedModel, ...]:
         """As `Transport.models`."""
@@ -117,6 +145,12 @@ class HttpTransport:
             raise ServerError(f"{self.url} broke off; its log may say why ({error or type(error).__name__})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(f"{self.url} answered something else than a Synpose server does") from error
+
+
+async def _send(socket: ClientConnection, messages: AsyncIterator[ToServer]) -> None:
+    with suppress(ConnectionClosed):  # reading tells why
+        async for message in messages:
+            await socket.send(live_json.to_server(message))
 
 
 async def _multipart(

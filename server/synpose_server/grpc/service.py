@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc.aio
 
+from synpose import live_wire
 from synpose.errors import SynposeError
 from synpose.skeleton import SKELETONS
 from synpose.v1 import pose_pb2 as pb
@@ -17,6 +18,7 @@ from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, s
 from synpose_server.bridge import Bridge
 from synpose_server.grpc.upload import ClipUpload, check_length, check_size, images_of, start_of, timestamp_of
 from synpose_server.job import Job
+from synpose_server.live import converse
 from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
@@ -66,6 +68,14 @@ class PoseService(pb_grpc.PoseServiceServicer):
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
                 async for frame in running:
                     yield pb.EstimateClipResponse(frame=frame_to_message(frame))
+
+    async def StreamPoses(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.StreamPosesRequest], context: Context
+    ) -> AsyncGenerator[pb.StreamPosesResponse, None]:
+        messages = (live_wire.from_client(request) async for request in request_iterator)
+        async with aclosing(converse(self._bridge.live, messages)) as answers:
+            async for answer in answers:
+                yield live_wire.to_client(answer)
 
     async def ListModels(  # noqa: N802
         self, request: pb.ListModelsRequest, context: Context

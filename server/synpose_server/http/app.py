@@ -23,10 +23,12 @@ from synpose_server.http import calibration_documents, documents
 from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
 from synpose_server.http.calibration_body import answer_of, read_calibration_body
+from synpose_server.http.calibrations import add_calibrations
 from synpose_server.http.deadline import job_of
 from synpose_server.http.inference import inference_routes
 from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.problems import answer_errors, problem_of
+from synpose_server.http.stream import add_stream
 
 __all__ = ["create_app"]
 
@@ -51,6 +53,8 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.include_router(inference_routes(bridge))
     if settings.admin:
         app.include_router(admin_routes(engine))
+    add_calibrations(app, bridge)
+    add_stream(app, bridge)
 
     @app.post(
         "/v1/pose3d",

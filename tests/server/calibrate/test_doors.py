@@ -17,6 +17,7 @@ from synpose.calibration import read_calibration, write_calibration
 from synpose.cli import main
 from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
 from synpose_server.calibrate.report import CalibrationReport, CameraReport
+from synpose_server.job import Job
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "balancing"
 URL = "/v1/calibrations/estimate"
@@ -32,13 +33,17 @@ class _Engine(FakeEngine):
     ended = threading.Event()
 
     def calibrate(
-        self, request: CalibrationRequest, progress: Callable[[int, int | None], None] = lambda done, total: None
+        self,
+        request: CalibrationRequest,
+        job: Job | None = None,
+        progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> Calibrated:
         self.asked = request
+        assert job is not None
         started.set()
         try:
             while self.waits:
-                progress(0, None)
+                job.check()
         finally:
             self.ended.set()
         told = CameraReport("cam0", 3.0, 900, 0.01, 0.002, 0.3, 1280.0, 0.02, 0.0, 0.0)
