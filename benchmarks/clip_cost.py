@@ -117,10 +117,10 @@ def record(calibration: Path, videos: Sequence[Path], model: str, folder: Path) 
     engine = Engine(settings)
     served = engine.model(model)
     batches: list[np.ndarray] = []
-    read = served.read
+    read, most = served.read, served.graphs["spatial"].limit
 
     def recorded(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        batches.extend(crops[start : start + served.max_batch] for start in range(0, len(crops), served.max_batch))
+        batches.extend(crops[start : start + most] for start in range(0, len(crops), most))
         return read(crops)
 
     served.read = recorded  # type: ignore[method-assign]

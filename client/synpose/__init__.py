@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from synpose.calibration import read_calibration, write_calibration
-    from synpose.client import AsyncClient, Client
+    from synpose.client import AsyncClient, Client, Hash
     from synpose.errors import (
         BundleError,
         CalibrationError,
+        DeadlineExceeded,
         Draining,
         InvalidInput,
         LimitExceeded,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         Unauthenticated,
         VideoError,
     )
+    from synpose.live import LivePose, StreamPolicy
     from synpose.options import Options
     from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, PoseSequence, ServedModel
     from synpose.rig import Camera, Rig
@@ -42,10 +44,13 @@ __all__ = [
     "CalibrationError",
     "Camera",
     "Client",
+    "DeadlineExceeded",
     "Draining",
     "Frame",
+    "Hash",
     "InvalidInput",
     "LimitExceeded",
+    "LivePose",
     "ModelInfo",
     "NotAcceptable",
     "NotFound",
@@ -62,6 +67,7 @@ __all__ = [
     "ServedModel",
     "ServerError",
     "Skeleton",
+    "StreamPolicy",
     "SynposeError",
     "Unauthenticated",
     "VideoError",
@@ -72,7 +78,8 @@ __all__ = [
 
 _MODULES = {
     "calibration": ("read_calibration", "write_calibration"),
-    "client": ("AsyncClient", "Client"),
+    "client": ("AsyncClient", "Client", "Hash"),
+    "live": ("LivePose", "StreamPolicy"),
     "options": ("Options",),
     "pose": ("Frame", "ModelInfo", "Notice", "Person", "PoseHeader", "PoseSequence", "ServedModel"),
     "rig": ("Camera", "Rig"),

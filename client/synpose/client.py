@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
@@ -16,19 +17,29 @@ from urllib.parse import urlsplit
 from synpose.calibration import read_calibration, write_calibration
 from synpose.errors import InvalidInput, ServerError, VideoError
 from synpose.image_sequence import align_folders
+from synpose.live import Start, StreamPolicy
+from synpose.live_client import AsyncLiveStream, LiveStream
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, PoseSequence, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import Skeleton
 from synpose.transports.base import Credentials, Transport, Upload
 
-__all__ = ["AsyncClient", "AsyncPoseStream", "Client", "PoseStream"]
+__all__ = ["AsyncClient", "AsyncPoseStream", "Client", "Hash", "PoseStream"]
 
 T = TypeVar("T")
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Videos: TypeAlias = Mapping[str, StrPath | bytes] | Sequence[StrPath]
 Calibration: TypeAlias = StrPath | Mapping[str, bytes] | Rig
+
+
+@dataclass(frozen=True)
+class Hash:
+    """The hash of a calibration that the server was sent before."""
+
+    value: str
+
 
 TIMEOUT = 600.0
 """Seconds that a server may take for the next part of an answer; for the first one, sending the clip included."""
@@ -104,6 +115,21 @@ class AsyncClient:
         """
         return self._stream(_uploads(videos), calibration, None, options)
 
+    def live(
+        self, calibration: Calibration | Hash, policy: StreamPolicy | None = None, **options: Unpack[OptionFields]
+    ) -> AsyncLiveStream:
+        """A live stream: send images as cameras take them, and iterate over the poses as they are computed.
+
+        `async with client.live(rig) as stream: async for pose in stream.follow(frame_sets): ...`. `calibration` may be
+        the hash of one that the server has, as `Hash`. `policy` says what is done about time and missing images.
+        """
+        if isinstance(calibration, Hash):
+            return AsyncLiveStream(
+                self._transport, Start(calibration.value, Options.from_mapping(options), policy or StreamPolicy())
+            )
+        files, checked = _rig_and_options(calibration, options)
+        return AsyncLiveStream(self._transport, Start(files, checked, policy or StreamPolicy()))
+
     async def models(self) -> tuple[ServedModel, ...]:
         """The models of the server."""
         return await _within(self._timeout, self._transport.models())
@@ -130,11 +156,7 @@ class AsyncClient:
         timestamps: Sequence[float] | None,
         options: OptionFields,
     ) -> AsyncPoseStream:
-        checked = Options.from_mapping(options)
-        if not isinstance(calibration, Rig):
-            calibration = read_calibration(calibration, units=checked.units)
-            checked = Options.from_mapping({**options, "units": None})  # what is sent is in metres
-        files = {"calibration.json": write_calibration(calibration).encode()}
+        files, checked = _rig_and_options(calibration, options)
         parts = self._transport.estimate(files, uploads, checked, timestamps)
         return AsyncPoseStream(parts, self._timeout)
 
@@ -228,6 +250,17 @@ class Client:
         finally:
             self._run(stream.__aexit__(None, None, None))
 
+    @contextmanager
+    def live(
+        self, calibration: Calibration | Hash, policy: StreamPolicy | None = None, **options: Unpack[OptionFields]
+    ) -> Iterator[LiveStream]:
+        """As `AsyncClient.live`: `with client.live(rig) as stream: for pose in stream.follow(frame_sets): ...`."""
+        stream = self._run(self._open(calibration, policy, options))
+        try:
+            yield LiveStream(stream, self._run)
+        finally:
+            self._run(stream.aclose())
+
     def models(self) -> tuple[ServedModel, ...]:
         """As `AsyncClient.models`."""
         return self._run(self._client.models())
@@ -248,6 +281,11 @@ class Client:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _open(
+        self, calibration: Calibration | Hash, policy: StreamPolicy | None, options: OptionFields
+    ) -> AsyncLiveStream:
+        return await self._client.live(calibration, policy, **options).__aenter__()
 
     def _frames(self, stream: AsyncPoseStream) -> Iterator[Frame]:
         while (frame := self._run(stream._next())) is not None:
@@ -270,6 +308,15 @@ class PoseStream(Iterator[Frame]):
 
     def __next__(self) -> Frame:
         return next(self._frames)
+
+
+def _rig_and_options(calibration: Calibration, options: OptionFields) -> tuple[dict[str, bytes], Options]:
+    """The calibration's file as it is sent, and the options that are still needed with it."""
+    checked = Options.from_mapping(options)
+    if not isinstance(calibration, Rig):
+        calibration = read_calibration(calibration, units=checked.units)
+        checked = Options.from_mapping({**options, "units": None})  # what is sent is in metres
+    return {"calibration.json": write_calibration(calibration).encode()}, checked
 
 
 def _transport(url: str, credentials: Credentials) -> Transport:

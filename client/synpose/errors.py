@@ -13,6 +13,7 @@
     ├── Overloaded                the server is busy; the same request may succeed later
     │   ├── RateLimited           this API key asks too often, or too much at a time
     │   └── Draining              the server is about to stop; another one, or this one restarted, will answer
+    ├── DeadlineExceeded          the answer would have come, or came, after the caller's deadline
     ├── BundleError               a model on disk that is broken or not what it claims to be
     └── ServerError               the server failed, or cannot be reached (raised by the clients)
 
@@ -30,6 +31,7 @@ __all__ = [
     "STATUS",
     "BundleError",
     "CalibrationError",
+    "DeadlineExceeded",
     "Draining",
     "InvalidInput",
     "LimitExceeded",
@@ -105,7 +107,17 @@ class PermissionDenied(SynposeError):
 
 
 class Overloaded(SynposeError):
-    """The server is busy; the same request may succeed later."""
+    """The server is busy; the same request may succeed later: in `retry_after` seconds, where they are known."""
+
+    def __init__(
+        self, message: str, *, field: str | None = None, camera: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, field=field, camera=camera)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(SynposeError):
+    """The deadline that the caller set passed before there was an answer."""
 
 
 class RateLimited(Overloaded):
@@ -145,6 +157,7 @@ STATUS: dict[type[SynposeError], Status] = {
     RateLimited: Status("rate-limited", 429, "RESOURCE_EXHAUSTED"),
     Draining: Status("draining", 503, "UNAVAILABLE"),
     Overloaded: Status("overloaded", 503, "RESOURCE_EXHAUSTED"),
+    DeadlineExceeded: Status("deadline-exceeded", 503, "DEADLINE_EXCEEDED"),
     BundleError: Status("bundle-error", 500, "INTERNAL"),
     ServerError: Status("server-error", 500, "INTERNAL"),
 }
@@ -164,7 +177,9 @@ def to_problem(error: SynposeError) -> dict[str, Any]:
         "status": status.http,
         "detail": error.message,
     }
-    where = {"field": error.field, "camera": error.camera}
+    where: dict[str, Any] = {"field": error.field, "camera": error.camera}
+    if isinstance(error, Overloaded):
+        where["retry_after"] = error.retry_after
     return problem | {key: value for key, value in where.items() if value is not None}
 
 
@@ -173,4 +188,7 @@ def from_problem(problem: Mapping[str, Any]) -> SynposeError:
     kinds = {status.type: kind for kind, status in STATUS.items()}
     kind = kinds.get(str(problem.get("type", "")).rpartition(":")[2], ServerError)
     message = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
-    return kind(message, field=problem.get("field"), camera=problem.get("camera"))
+    error = kind(message, field=problem.get("field"), camera=problem.get("camera"))
+    if isinstance(error, Overloaded):
+        error.retry_after = problem.get("retry_after")
+    return error

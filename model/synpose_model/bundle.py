@@ -1,7 +1,8 @@
 """Bundles: a model as it is served, a folder with `manifest.json` and its ONNX graphs. Free of torch.
 
-A repository is a folder of bundles with a `repository.json` that names the default. A graph that several bundles share
-is stored once, in a folder of its own, and named by `bundle` in their manifests.
+A repository is a folder of bundles with a `repository.json` that names the default: `NAME/` is a bundle, or holds its
+versions, `NAME/VERSION/`. A graph that several bundles share is stored once, in a folder of its own beside them, and
+named by `bundle` in their manifests.
 """
 
 from __future__ import annotations
@@ -68,8 +69,12 @@ class Bundle:
     restores_sides: bool = False
 
     @classmethod
-    def read(cls, folder: Path) -> Bundle:
-        """The bundle in `folder`; raises `BundleError` that says what is wrong with it."""
+    def read(cls, folder: Path, repository: Path | None = None) -> Bundle:
+        """The bundle in `folder`; raises `BundleError` that says what is wrong with it.
+
+        Shared graphs are looked for in `repository`, the folder around `folder` if it is not given.
+        """
+        repository = folder.parent if repository is None else repository
 
         def fail(reason: str) -> BundleError:
             return BundleError(f"bundle {folder.name!r}: {reason}", field="model")
@@ -80,10 +85,11 @@ class Bundle:
                 raise fail(f"its manifest has unknown or missing keys: {', '.join(sorted(unknown))}")
             graphs, checksums = {}, {}
             for kind, entry in manifest["graphs"].items():
-                parts = (entry.get("bundle", folder.name), entry["file"])
+                shared, file = entry.get("bundle"), entry["file"]
+                parts = (file,) if shared is None else (shared, file)
                 if kind not in _GRAPHS or not all(_NAME.fullmatch(part) for part in parts):
                     raise fail(f"its manifest names an unusable graph {kind!r}")
-                graphs[kind] = folder.parent.joinpath(*parts)
+                graphs[kind] = (folder if shared is None else repository).joinpath(*parts)
                 checksums[kind] = str(entry["sha256"])
             if missing := [kind for kind, required in _GRAPHS.items() if required and kind not in graphs]:
                 raise fail(f"it has no {' and no '.join(missing)} graph")
@@ -130,9 +136,10 @@ class Bundle:
 
 
 class Repository:
-    """The bundles of a folder, by name, and which of them is `default`."""
+    """The bundles of a folder, each in its newest version, by name, and which of them is `default`."""
 
     def __init__(self, folder: Path = BUNDLES) -> None:
+        self.folder = folder
         try:
             listing = json.loads((folder / "repository.json").read_bytes())
             self.default = str(listing["default"])
@@ -140,8 +147,7 @@ class Repository:
             raise BundleError(
                 f"{folder} is no folder of bundles: its repository.json cannot be read ({error})"
             ) from error
-        manifests = sorted(folder.glob("*/manifest.json"))
-        self.bundles = {bundle.name: bundle for bundle in (Bundle.read(path.parent) for path in manifests)}
+        self.bundles = {name: self.read(name) for name in self.names()}
         if self.default not in self.bundles:
             raise BundleError(f"{folder}: the default bundle {self.default!r} is not there")
 
@@ -152,6 +158,47 @@ class Repository:
             names = ", ".join(("default", *self.bundles))
             raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
         return bundle
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the bundles that lie in the folder now."""
+        manifests = (*self.folder.glob("*/manifest.json"), *self.folder.glob("*/*/manifest.json"))
+        return tuple(sorted({path.relative_to(self.folder).parts[0] for path in manifests}))
+
+    def read(self, name: str, version: str | None = None) -> Bundle:
+        """The bundle `name` as it lies in the folder now, in its newest version or in `version`.
+
+        Raises `NotFound` where there is none, `BundleError` for one that is broken or does not lie under its own name.
+        """
+        folder = self._find(name, version)
+        bundle = Bundle.read(folder, self.folder)
+        if bundle.name != name:
+            raise BundleError(f"bundle {name!r}: its manifest calls it {bundle.name!r}", field="model")
+        wanted = version or (bundle.version if folder.name == name else folder.name)
+        if bundle.version != wanted:
+            raise BundleError(
+                f"bundle {name!r}: its manifest calls version {wanted!r} {bundle.version!r}", field="model"
+            )
+        return bundle
+
+    def _find(self, name: str, version: str | None) -> Path:
+        """Names from outside become a path only by comparison with those that are there."""
+        if name not in self.names():
+            raise NotFound(f"no bundle {name!r} in the folder; there are {', '.join(self.names())}", field="model")
+        folder = self.folder / name
+        if (folder / "manifest.json").is_file():
+            return folder
+        versions = sorted((path.parent.name for path in folder.glob("*/manifest.json")), key=_ordered)
+        if version is not None and version not in versions:
+            raise NotFound(
+                f"bundle {name!r} has no version {version!r}; there are {', '.join(versions)}", field="model"
+            )
+        return folder / (version or versions[-1])
+
+
+def _ordered(version: str) -> tuple[tuple[bool, int, str], ...]:
+    """Versions in their order: 2 before 10, 1.9 before 1.10; words come before numbers."""
+    parts = re.split(r"[.-]", version)
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
 
 
 def write_manifest(folder: Path, *, graphs: Mapping[str, Path], **fields: Any) -> Bundle:

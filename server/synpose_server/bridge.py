@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
@@ -11,42 +13,46 @@ from typing import TypeVar, cast
 
 import anyio
 
-from synpose.errors import Draining, InvalidInput, Overloaded
+from synpose.errors import DeadlineExceeded, Draining, InvalidInput, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader
 from synpose.rig import Rig
+from synpose_server.admission import Admission
+from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
 from synpose_server.engine import Engine, Estimation
+from synpose_server.job import Job
 from synpose_server.lifecycle import Lifecycle
+from synpose_server.live import Sessions
+from synpose_server.observe import told
 from synpose_server.sources import Source
 
 __all__ = ["Bridge", "Running"]
 
 T = TypeVar("T")
 
-_MOST_WAITING = 32  # requests that may wait for a place; each holds a thread while it does
+_MOST_WAITING = 32  # requests that may wait for a place; each holds its body, on disk where it is large
 
 
 class Running(AsyncIterator[Frame]):
-    """An estimate under way: its `header`, and its frames as they are computed."""
+    """An estimate under way: its `header`, and its frames as they are computed, until its job's deadline."""
 
-    def __init__(self, estimation: Estimation, threads: ThreadPoolExecutor, lifecycle: Lifecycle) -> None:
+    def __init__(self, estimation: Estimation, job: Job, threads: ThreadPoolExecutor, lifecycle: Lifecycle) -> None:
         self.header: PoseHeader = estimation.header
-        self._estimation = estimation
-        self._threads = threads
-        self._lifecycle = lifecycle
+        self._estimation, self._job, self._threads, self._lifecycle = estimation, job, threads, lifecycle
         self._step: Future[Frame | None] | None = None
 
     async def __anext__(self) -> Frame:
         if self._lifecycle.stopping.is_set():
             raise Draining("the server had to stop before the clip was done; send it again")
         self._step = self._threads.submit(copy_context().run, lambda: next(self._estimation, None))
-        frame = await asyncio.wrap_future(self._step)
+        frame = await _in_time(asyncio.wrap_future(self._step), self._job)
         if frame is None:
             raise StopAsyncIteration
         return frame
 
     async def aclose(self) -> None:
         """Stop the estimate; when this returns, no thread is at work on it and its sources may be closed."""
+        self._job.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wrap_future(self._threads.submit(self._estimation.close))
             if self._step is not None and not self._step.cancelled():
@@ -54,18 +60,28 @@ class Running(AsyncIterator[Frame]):
                     await asyncio.wrap_future(self._step)
 
 
+async def _in_time(work: Awaitable[T], job: Job) -> T:
+    """The result of `work`; raises `DeadlineExceeded` when it is not there before the deadline of `job`."""
+    try:
+        async with asyncio.timeout(None if math.isinf(job.remaining) else job.remaining):
+            return await work
+    except TimeoutError:
+        job.check()
+        raise
+
+
 class Bridge:
     """Runs the calls of one engine in threads, and bounds what comes in; all doors share one."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        # A running estimate needs a thread to compute and one to be closed from; those that wait for a place block
-        # theirs, so they have a pool of their own and can never keep a running one from going on.
-        self._running = ThreadPoolExecutor(2 * engine.settings.max_clips, "synpose-estimate")
-        self._starting = ThreadPoolExecutor(_MOST_WAITING, "synpose-start")
-        self._waiting = 0
+        settings = engine.settings
+        self.admission = Admission(settings.max_clips, _MOST_WAITING, settings.queue_seconds, engine.stats)
+        # a running estimate needs a thread to compute and one to be closed from
+        self._threads = ThreadPoolExecutor(2 * settings.max_clips, "synpose-estimate")
         self._uploads = 0
         self.lifecycle = Lifecycle(self._unready, engine.settings.stall_seconds)
+        self.live = Sessions(engine)
 
     @property
     def ready(self) -> bool:
@@ -76,13 +92,19 @@ class Bridge:
         """What keeps the next estimate from being taken up, if anything does."""
         if not self.ready:
             return "the models are not loaded yet"
-        if self._waiting >= _MOST_WAITING:
-            return f"{self._waiting} requests are waiting already"
+        if self.admission.is_full:
+            return f"{self.admission.waiting} requests are waiting already"
         return None
 
     @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """Counts a request while its body is read; raises `Overloaded` when `max_uploads` are under way already."""
+    def receiving(self, job: Job | None = None) -> Iterator[None]:
+        """Counts a request while its body is read.
+
+        Raises `Overloaded` when `max_uploads` are under way already, or when the estimate of `job`, if it asks for one,
+        could not be let in anyway.
+        """
+        if job is not None:
+            self.admission.check(job)
         if self._uploads >= self.engine.settings.max_uploads:
             raise Overloaded(f"{self._uploads} requests are being sent already; try again later")
         self._uploads += 1
@@ -91,15 +113,16 @@ class Bridge:
         finally:
             self._uploads -= 1
 
-    async def in_time(self, parts: AsyncIterator[T]) -> AsyncIterator[T]:
-        """The parts of a body; raises `InvalidInput` when none comes for `upload_seconds`."""
+    async def in_time(self, parts: AsyncIterator[T], job: Job | None = None) -> AsyncIterator[T]:
+        """The parts of a body; raises `InvalidInput` when none comes for `upload_seconds`, or as `Job.check`."""
         seconds = self.engine.settings.upload_seconds
-        end = object()
+        job, end = Job() if job is None else job, object()
         while True:
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(min(seconds, job.remaining)):
                     part = await anext(parts, end)
             except TimeoutError:
+                job.check()
                 raise InvalidInput(f"nothing of the body came for {seconds:g} s", field="body") from None
             if part is end:
                 return
@@ -112,34 +135,58 @@ class Bridge:
         sources: Mapping[str, Source],
         options: Options,
         timestamps: Sequence[float] | None = None,
+        job: Job | None = None,
     ) -> AsyncIterator[Running]:
-        """`engine.estimate` for `async with`; leaving the block, also by cancellation, closes the estimate."""
-        if (reason := self._unready()) is not None:
-            raise Overloaded(f"{reason}; try again later")
-        self._waiting += 1
-        try:
-            estimation = await self._start(lambda: self.engine.estimate(rig, sources, options, timestamps))
-        finally:
-            self._waiting -= 1
-        running = Running(estimation, self._running, self.lifecycle)
-        try:
-            yield running
-        finally:
-            await running.aclose()
+        """`engine.estimate` for `async with`, when its turn comes; leaving the block, also by cancellation, closes it.
 
-    async def _start(self, call: Callable[[], Estimation]) -> Estimation:
-        started = self._starting.submit(copy_context().run, call)
+        Raises as `Admission.place`, and `DeadlineExceeded` when that of `job` passes.
+        """
+        if not self.ready:
+            raise Overloaded("the models are not loaded yet")
+        job = Job() if job is None else job
+        frame_sets = max((len(source) for source in sources.values() if isinstance(source, Sequence)), default=None)
+        came = time.perf_counter()
+        async with self.admission.place(job, len(sources), frame_sets, options.model) as place:
+            told("queue", came)
+            estimation = await self._start(lambda: self.engine.estimate(rig, sources, options, timestamps, place), job)
+            running = Running(estimation, job, self._threads, self.lifecycle)
+            try:
+                yield running
+            finally:
+                await running.aclose()
+
+    async def calibrate(self, request: CalibrationRequest, job: Job | None = None) -> Calibrated:
+        """`engine.calibrate` when its turn comes; once this returns, also by cancellation, no thread is at work on it.
+
+        Raises as `estimate`.
+        """
+        if not self.ready:
+            raise Overloaded("the models are not loaded yet")
+        job = Job() if job is None else job
+        async with self.admission.place(job, len(request.sources), None, request.options.model):
+            call = self._threads.submit(copy_context().run, self.engine.calibrate, request, job)
+            try:
+                return await _in_time(asyncio.wrap_future(call), job)
+            finally:
+                job.cancel()
+                with anyio.CancelScope(shield=True), suppress(Exception):
+                    if not call.cancelled():
+                        await asyncio.wrap_future(call)
+
+    async def _start(self, call: Callable[[], Estimation], job: Job) -> Estimation:
+        started = self._threads.submit(copy_context().run, call)
         try:
-            return await asyncio.wrap_future(started)
-        except asyncio.CancelledError:
-            # The thread cannot be stopped; wait for it, so that the place it may yet get is given back.
+            return await _in_time(asyncio.wrap_future(started), job)
+        except (asyncio.CancelledError, DeadlineExceeded):
+            # The thread cannot be stopped; wait for it, so that what it opens is closed before its place is free.
+            job.cancel()
             with anyio.CancelScope(shield=True), suppress(Exception):
                 if not started.cancelled():
                     estimation = await asyncio.wrap_future(started)
-                    await asyncio.wrap_future(self._running.submit(estimation.close))
+                    await asyncio.wrap_future(self._threads.submit(estimation.close))
             raise
 
     def close(self) -> None:
-        """Wait for the calls under way and end the threads."""
-        self._starting.shutdown(cancel_futures=True)
-        self._running.shutdown()
+        """Wait for the calls under way and end the threads; live streams are given up."""
+        self.live.close()
+        self._threads.shutdown()

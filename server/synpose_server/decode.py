@@ -22,7 +22,7 @@ from synpose_model.image import Image
 from synpose_server.sources import Source
 from synpose_server.timeline import Timeline, frame_rate
 
-__all__ = ["Reader", "open_source"]
+__all__ = ["Reader", "open_source", "read_image"]
 
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,ivf,flv,asf,ogg,mjpeg,mxf"
 # What cameras and editors write; decoders of rare codecs are seldom looked after.
@@ -256,28 +256,38 @@ class ImageReader(Reader):
             yield None if content is None else self._decode(content)
 
     def _decode(self, content: bytes) -> Image | None:
-        """None for what is broken; its size is checked from the header alone, before pixels are allocated."""
-        is_png = content.startswith(_PNG_SIGNATURE) and len(content) > 24
-        try:
-            if is_png:
-                size = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-            else:
-                height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-                size = width, height
-            if size[0] * size[1] > self._max_pixels:
-                raise _too_large(self.camera, size, self._max_pixels)
-            if is_png:
-                flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-                pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-                if pixels is None:
-                    raise ValueError("a broken PNG")
-                return Image((np.asarray(pixels, dtype=np.uint8),))
-            if content.count(_SCAN) > _MOST_SCANS:
-                raise LimitExceeded("a JPEG image has too many scans", field="video", camera=self.camera)
-            return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
-        except (ValueError, cv2.error):
+        image = read_image(self.camera, content, self._max_pixels)
+        if image is None:
             self.problem = "an image that is no JPEG or PNG, or a broken one"
-            return None
+        return image
+
+
+def read_image(camera: str, content: bytes, max_pixels: int) -> Image | None:
+    """A JPEG or PNG image; None for what is broken.
+
+    Raises `LimitExceeded`, naming the camera, for one that is too large: its size is checked from the header alone,
+    before pixels are allocated.
+    """
+    is_png = content.startswith(_PNG_SIGNATURE) and len(content) > 24
+    try:
+        if is_png:
+            size = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+        else:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+            size = width, height
+        if size[0] * size[1] > max_pixels:
+            raise _too_large(camera, size, max_pixels)
+        if is_png:
+            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+            if pixels is None:
+                raise ValueError("a broken PNG")
+            return Image((np.asarray(pixels, dtype=np.uint8),))
+        if content.count(_SCAN) > _MOST_SCANS:
+            raise LimitExceeded("a JPEG image has too many scans", field="video", camera=camera)
+        return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
+    except (ValueError, cv2.error):
+        return None
 
 
 def _from_frame(frame: av.VideoFrame) -> Image:

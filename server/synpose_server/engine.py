@@ -9,22 +9,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
-import numpy as np
-
-from synpose.errors import LimitExceeded, NotFound, Overloaded
+from synpose.errors import LimitExceeded
 from synpose.options import Options
-from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedModel
+from synpose.pose import Frame, ModelInfo, Notice, PoseHeader, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
-from synpose_server.limbs import Limbs
-from synpose_server.observe import count, stage
+from synpose_server.answers import Answers
+from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest, calibrate
+from synpose_server.job import Job
+from synpose_server.models import Models
+from synpose_server.observe import count
+from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
 from synpose_server.requests import check_views
-from synpose_server.runtime import Model
+from synpose_server.runtime import Model, Shared
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
+from synpose_server.stats import Stats
 from synpose_server.synchronise import FrameSet, FrameSets
 from synpose_server.track import TrackedPerson, Tracker
 
@@ -48,32 +52,33 @@ class Estimation(Iterator[Frame]):
         timestamps: Sequence[float] | None,
         notices: tuple[Notice, ...],
         max_frames: int,
-        release: Callable[[], None],
+        place: Place,
     ) -> None:
         self.header, self.rig, self.count = header, tracker.rig, frame_sets.count
         self.people: list[TrackedPerson] = []
         self._tracker, self._frame_sets, self._timestamps = tracker, frame_sets, timestamps
-        self._weights = header.skeleton.reads_from(tracker.model.skeleton)
+        self._answers = Answers(tracker.model.skeleton, header.skeleton, tracker.rig)
         self._report = ViewReport(tracker.rig.names)
-        self._pending, self._max_frames, self._release = notices, max_frames, release
+        self._pending, self._max_frames, self._place = notices, max_frames, place
         self._look_ahead = tracker.model.bundle.look_ahead
         self._held: deque[tuple[int, tuple[Notice, ...], list[TrackedPerson]]] = deque()  # seen, not yet answered
-        self._eyes = np.stack([camera.center for camera in tracker.rig])
-        self._limbs: dict[int, Limbs] = {}  # by person
         self._ended = False
         self._closing = threading.Lock()
         self._closed = False
 
     def __next__(self) -> Frame:
         while len(self._held) <= self._look_ahead and not self._ended:
+            self._place.job.check()
+            self._place.begin()
             self._see(next(self._frame_sets))
+            self._place.end()
         if self._closed or not self._held:
             raise StopIteration
         index, notices, self.people = self._held.popleft()
         count("frame_sets")
         count("people", len(self.people))
         time = self._timestamps[index] if self._timestamps else index / self.header.fps
-        return Frame(index, time, tuple(self._person(person) for person in self.people), notices)
+        return Frame(index, time, tuple(map(self._answers.person, self.people)), notices)
 
     def _see(self, frame_set: FrameSet) -> None:
         """Take in the next frame set. Of those that wait for their answer no image is kept."""
@@ -83,7 +88,7 @@ class Estimation(Iterator[Frame]):
         for view, image in enumerate(frame_set.images):
             if image is None:
                 count("missing_views", camera=view)
-        self._report.add(frame_set, [self._views(person) for person in people])
+        self._report.add(frame_set, list(map(self._answers.views, people)))
         notices = (*self._pending, *frame_set.notices)
         self._pending = ()
         if frame_set.is_last:
@@ -93,13 +98,12 @@ class Estimation(Iterator[Frame]):
         self._held.append((frame_set.index, notices, people))
 
     def close(self) -> None:
-        """Stop decoding and free the place; safe to call twice, and from another thread."""
+        """Stop decoding; safe to call twice, and from another thread."""
         with self._closing:
             if self._closed:
                 return
             self._closed = True
         self._frame_sets.close()
-        self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -108,28 +112,6 @@ class Estimation(Iterator[Frame]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _person(self, tracked: TrackedPerson) -> Person:
-        """The tracked person in the joints of the skeleton that was asked for."""
-        limbs = self._limbs.setdefault(tracked.id, Limbs(self._tracker.model.skeleton))
-        alone = self._eyes[tracked.seen][0] if tracked.seen.sum() == 1 else None
-        settled = limbs.settle(tracked.joints, tracked.sigma, alone)
-        lost = ~np.isfinite(settled[:, 0])  # (K,)
-        # a joint that reads from nothing, or from a joint that is not known, is not known
-        known = (self._weights.sum(-1) > 0) & (self._weights @ lost == 0)  # (J,)
-        joints = self._weights @ np.nan_to_num(settled)
-        sigma = np.sqrt(self._weights**2 @ np.nan_to_num(tracked.sigma) ** 2)
-        return Person(
-            id=tracked.id,
-            score=tracked.score,
-            joints=np.where(known[:, None], joints, np.nan),
-            sigma=np.where(known, sigma, np.nan),
-            views=self._views(tracked),
-        )
-
-    def _views(self, tracked: TrackedPerson) -> tuple[str, ...]:
-        """The cameras that were used for a person."""
-        return tuple(name for name, seen in zip(self.rig.names, tracked.seen, strict=True) if seen)
 
 
 class Engine:
@@ -141,10 +123,13 @@ class Engine:
 
     def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
-        self._repository = Repository(settings.models or BUNDLES)
-        bundles = self._repository.bundles.values() if only is None else (self._repository[only],)
-        self._models = {bundle.name: Model(bundle, settings.provider, settings.graph_threads) for bundle in bundles}
-        self._places = threading.BoundedSemaphore(settings.max_clips)
+        self.stats = Stats()
+        shared: Shared = WeakValueDictionary()
+        self.served = Models(
+            Repository(settings.models or BUNDLES),
+            lambda bundle: Model(bundle, settings.provider, settings.graph_threads, self.stats, shared),
+            only,
+        )
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -155,17 +140,14 @@ class Engine:
                 version=model.bundle.version,
                 description=model.bundle.description,
                 skeletons=tuple(SKELETONS),
-                is_default=name == self._repository.default,
+                is_default=name == self.served.repository.default,
             )
-            for name, model in self._models.items()
+            for name, model in self.served.items()
         )
 
     def model(self, name: str) -> Model:
-        """The loaded model called `name` (or `default`); raises `NotFound`."""
-        name = self._repository[name].name
-        if name not in self._models:
-            raise NotFound(f"model {name!r} is not loaded", field="options.model")
-        return self._models[name]
+        """The model called `name` (or `default`) as it is served now; raises `NotFound`."""
+        return self.served[name]
 
     def estimate(
         self,
@@ -173,47 +155,56 @@ class Engine:
         sources: Mapping[str, Source],
         options: Options,
         timestamps: Sequence[float] | None = None,
+        place: Place | None = None,
     ) -> Estimation:
         """Start an estimate; raises from `synpose.errors` for input that cannot be used, naming field and camera.
 
         `sources` must name cameras of `rig`, as many as the model needs: two, or one for some. `timestamps` are the
-        capture times of the frame sets in seconds, where the request gives them. Waits for a free place up to
-        `queue_seconds`, then raises `Overloaded`.
+        capture times of the frame sets in seconds, where the request gives them. `place` is what admission gave: its
+        job ends the estimate, and it learns how fast that goes.
         """
+        place = Place(Job(), len(sources)) if place is None else place
+        place.begin()
         model = self.model(options.model)
         check_views(rig, sources, model.bundle.min_views)
         calibrated, rig = rig, rig.subset(tuple(sources))
         if len(rig) > self.settings.max_cameras:
             raise LimitExceeded(f"more than {self.settings.max_cameras} cameras", field="calibration")
-        with stage("queue"):
-            has_place = self._places.acquire(timeout=self.settings.queue_seconds)
-        if not has_place:
-            raise Overloaded("the server is busy with other clips; try again later")
+        frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps, place.job)
         try:
-            frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps)
-            try:
-                if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
-                    raise _too_long(self.settings.max_frames)
-                fps = options.fps or _rate(timestamps) or frame_sets.fps
-                rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
-                header = PoseHeader(
-                    ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps
-                )
-                return Estimation(
-                    Tracker(model, rig, options.max_people),
-                    frame_sets,
-                    header,
-                    timestamps=timestamps,
-                    notices=rig_notices(calibrated, rig),
-                    max_frames=self.settings.max_frames,
-                    release=self._places.release,
-                )
-            except BaseException:
-                frame_sets.close()
-                raise
+            if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
+                raise _too_long(self.settings.max_frames)
+            place.expect(frame_sets.count)
+            fps = options.fps or _rate(timestamps) or frame_sets.fps
+            rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
+            header = PoseHeader(ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps)
+            return Estimation(
+                Tracker(model.bound(place.job), rig, options.max_people),
+                frame_sets,
+                header,
+                timestamps=timestamps,
+                notices=rig_notices(calibrated, rig),
+                max_frames=self.settings.max_frames,
+                place=place,
+            )
         except BaseException:
-            self._places.release()
+            frame_sets.close()
             raise
+
+    def calibrate(
+        self,
+        request: CalibrationRequest,
+        job: Job | None = None,
+        progress: Callable[[int, int | None], None] = lambda done, total: None,
+    ) -> Calibrated:
+        """The cameras that filmed one person; raises as `calibrate.calibrate`, and `Job.check` once `job` is over."""
+        job = Job() if job is None else job
+
+        def step(done: int, total: int | None) -> None:
+            job.check()
+            progress(done, total)
+
+        return calibrate(self.model(request.options.model).bound(job), request, self.settings, step)
 
 
 def _rate(timestamps: Sequence[float] | None) -> float | None:

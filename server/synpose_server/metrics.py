@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -11,6 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from synpose_server import observe
 from synpose_server.observe import Count, Measure, Stage
+from synpose_server.stats import Outcome
 
 __all__ = ["CONTENT_TYPE", "in_flight", "observe_call", "render", "set_models", "set_ready"]
 
@@ -45,11 +46,18 @@ _counts = {
     for name, text in observe.COUNTS.items()
 }
 _measures = {
-    "batch": Histogram("synpose_batch_images", "Images in a run of the spatial graph", buckets=_SIZES,
-                       registry=_registry),
     "skew": Histogram("synpose_skew_seconds", "Time between the first and the last image of a frame set",
                       buckets=_FAST, registry=_registry),
 }  # fmt: skip
+_calls = Counter(
+    "synpose_calls", "Calls of graphs, and estimates at admission, by how they ended", ("where", "outcome"),
+    registry=_registry,
+)  # fmt: skip
+_batch = Histogram("synpose_batch_items", "Items in a run of a graph", ("graph",), buckets=_SIZES, registry=_registry)
+_run = Histogram("synpose_run_seconds", "Seconds of a run of a graph", ("graph",), buckets=_FAST, registry=_registry)
+_wait = Histogram(
+    "synpose_wait_seconds", "Seconds a call waited for its run", ("graph",), buckets=_FAST, registry=_registry
+)
 _ready = Gauge("synpose_ready", "Whether readiness holds", registry=_registry)
 _models = Gauge("synpose_model_info", "Models that are served; always 1", ("name", "version"), registry=_registry)
 
@@ -79,6 +87,23 @@ class _Listener:
 
 
 LISTENER = _Listener()
+
+
+class _Scheduler:
+    def counted(self, where: str, outcome: Outcome) -> None:
+        _calls.labels(where, outcome).inc()
+        if where == "admission" and outcome == "expired":
+            _counts["expired_requests"].inc()
+
+    def batch(self, graph: str, size: int, waited: Sequence[float], seconds: float) -> None:
+        kind = graph.rpartition(".")[2]
+        _batch.labels(kind).observe(size)
+        _run.labels(kind).observe(seconds)
+        for wait in waited:
+            _wait.labels(kind).observe(wait)
+
+
+SCHEDULER = _Scheduler()
 
 
 @contextmanager

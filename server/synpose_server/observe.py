@@ -26,6 +26,7 @@ __all__ = [
     "stage",
     "staged",
     "subscribe",
+    "told",
 ]
 
 T = TypeVar("T")
@@ -50,8 +51,8 @@ Stage: TypeAlias = Literal["queue", "decode", "detect", "spatial", "relation", "
 Count: TypeAlias = Literal[
     "frame_sets", "people", "missing_views", "dropped_frame_sets", "late_frame_sets", "expired_requests"
 ]
-Measure: TypeAlias = Literal["batch", "skew"]
-"""Sizes that are told as they come: images in a run of the spatial graph, and seconds between a frame set's images."""
+Measure: TypeAlias = Literal["skew"]
+"""What is told as it comes: the seconds between the first and the last image of a frame set."""
 
 
 class Listener(Protocol):
@@ -87,9 +88,14 @@ def stage(name: Stage, camera: int | None = None) -> Iterator[None]:
         yield
     finally:
         del _running[thread]
-        ended = time.perf_counter()
-        for listener in _listeners:
-            listener.stage(name, began, ended, camera)
+        told(name, began, camera)
+
+
+def told(name: Stage, began: float, camera: int | None = None) -> None:
+    """A stage that began at `began` (`time.perf_counter`) is over; for what is waited for on an event loop."""
+    ended = time.perf_counter()
+    for listener in _listeners:
+        listener.stage(name, began, ended, camera)
 
 
 def staged(name: Stage, items: Iterable[T], camera: int | None = None) -> Iterator[T]:

@@ -1,9 +1,11 @@
-"""ONNX Runtime sessions: one a graph, loaded once, run by any thread."""
+"""The graphs of a model: loaded once, shared by everything that runs, each behind its batcher."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime as ort
@@ -12,66 +14,126 @@ from numpy.typing import NDArray
 from synpose.errors import BundleError
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
-from synpose_server.observe import measure, stage
+from synpose_server.batcher import Arrays, Batcher
+from synpose_server.job import Job
+from synpose_server.observe import stage
+from synpose_server.providers import find_provider
+from synpose_server.stats import Stats
 
-__all__ = ["Graph", "Model"]
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+__all__ = ["BatchedGraph", "Graph", "Model", "Shared"]
 
 
 class Graph:
     """One ONNX graph on the provider that was asked for by name; a provider that did not load is a `BundleError`."""
 
     def __init__(self, path: Path, provider: str = "cpu", threads: int = 1) -> None:
-        if provider not in _PROVIDERS:
-            raise BundleError(f"no provider {provider!r}; there are {', '.join(_PROVIDERS)}", field="provider")
+        self.provider = find_provider(provider)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # waiting threads that spin would burn the cores that decode the next frames
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        wanted = _PROVIDERS[provider]
-        if wanted not in ort.get_available_providers():
-            raise BundleError(f"this installation of ONNX Runtime has no {wanted}", field="provider")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[wanted])
+            self._session = self.provider.session(str(path), options)
+        except BundleError:
+            raise
         except Exception as error:  # ORT raises a family of its own for files that are no graphs
             raise BundleError(f"{path.name} cannot be loaded: {error}", field="model") from error
-        if wanted not in self._session.get_providers():  # ORT only warns and falls back to the CPU
-            raise BundleError(f"{wanted} did not start; ONNX Runtime fell back to the CPU", field="provider")
+        self.signature = (self._session.get_inputs(), self._session.get_outputs())
         self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self.outputs = [value.name for value in self._session.get_outputs()]
 
-    def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Outputs by name for inputs by name."""
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name for inputs by name, all with a leading axis of items."""
+        if self.provider.is_gpu:
+            return self._run_bound(inputs)
         return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
+
+    def _run_bound(self, inputs: Arrays) -> Arrays:
+        """A run on the device with as many items as a power of two, the further ones empty; never run on a GPU."""
+        count = len(next(iter(inputs.values())))
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_cpu_input(name, padded(value, 0, bucket(count)))
+        for name in self.outputs:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        answers = binding.copy_outputs_to_cpu()
+        return {name: value[:count] for name, value in zip(self.outputs, answers, strict=True)}
+
+
+def bucket(size: int) -> int:
+    """The power of two that holds `size`."""
+    return 1 << (size - 1).bit_length()
+
+
+def padded(value: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
+    """`value` with zeros behind it along `axis`, up to `size`; contiguous."""
+    missing = [(0, size - value.shape[a] if a == axis else 0) for a in range(value.ndim)]
+    return np.ascontiguousarray(np.pad(value, missing))
+
+
+class BatchedGraph(Batcher):
+    """A graph of a bundle behind its batcher."""
+
+    def __init__(self, bundle: Bundle, kind: str, provider: str, threads: int, stats: Stats | None) -> None:
+        path = bundle.graphs[kind]
+        self.graph = Graph(path, provider, threads)
+        # a graph that bundles share lies in a folder of its own
+        owner = bundle.name if path.parent.name == bundle.version else path.parent.name
+        batching = self.graph.provider
+        super().__init__(f"{owner}.{kind}", self.graph.run, batching.limit(kind), stats, batching.wait)
+
+
+Shared: TypeAlias = WeakValueDictionary[tuple[str, str], BatchedGraph]
+"""Graphs by kind and checksum, each for as long as a model has it."""
 
 
 class Model:
     """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest.
 
-    `skeleton` names the J joints that are answered, `keypoint_skeleton` the K keypoints that an image gives: all of
-    them, or COCO's alone, which every skeleton that is served begins with.
+    Its calls block and may come from any thread: they meet in one batcher a graph. Those of `bound(job)` are made for
+    that job. Graphs that `shared` holds already are not loaded again. `skeleton` names the J joints that are answered,
+    `keypoint_skeleton` the K keypoints that an image gives: all of them, or COCO's alone, which every skeleton that is
+    served begins with.
     """
 
-    max_batch = 32  # images in one run of the spatial graph: bounds memory, costs no speed
-
-    def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: str = "cpu",
+        threads: int = 1,
+        stats: Stats | None = None,
+        shared: Shared | None = None,
+    ) -> None:
         bundle.verify()
         if "detector" not in bundle.graphs:
             raise BundleError(f"bundle {bundle.name!r} has no detector to find people with", field="model")
         self.bundle = bundle
-        # the relation graph is tiny: more threads would only wait for each other
-        self._spatial = Graph(bundle.graphs["spatial"], provider, threads)
-        self._relation = Graph(bundle.graphs["relation"], provider, 1)
-        self._detector = Graph(bundle.graphs["detector"], provider, threads)
-        self._reads_tokens = "tokens" in self._relation.inputs
+        self._job = Job()
+        self._provider = find_provider(provider)
+        shared = WeakValueDictionary() if shared is None else shared
+        self.graphs: dict[str, BatchedGraph] = {}
+        for kind in ("spatial", "relation", "detector"):
+            graph = shared.get(key := (kind, bundle.checksums[kind]))
+            if graph is None:
+                # the relation graph is tiny: more threads would only wait for each other
+                graph = BatchedGraph(bundle, kind, provider, 1 if kind == "relation" else threads, stats)
+                shared[key] = graph
+            self.graphs[kind] = graph
+        self._reads_tokens = "tokens" in self.graphs["relation"].graph.inputs
         self.skeleton = self.keypoint_skeleton = bundle.skeleton
         try:
             self._run_once()
         except Exception as error:  # numpy and ORT raise many kinds for inputs that do not fit
             raise BundleError(f"bundle {bundle.name!r}: its graphs do not fit it ({error})", field="model") from error
+
+    def bound(self, job: Job) -> Self:
+        """The same model, whose calls are made for `job`: in its turn, and not at all once it is over."""
+        model = copy.copy(self)
+        model._job = job
+        return model
 
     def _run_once(self) -> None:
         """Run every graph on nothing; raises whatever comes of names, types or shapes that are not the contract's."""
@@ -104,15 +166,9 @@ class Model:
 
         D is 0 for a graph that gives no tokens.
         """
-        measure("batch", len(crops))
-        parts = [
-            self._spatial.run(images=crops[start : start + self.max_batch])
-            for start in range(0, len(crops), self.max_batch)
-        ]
-        keypoints = np.concatenate([part["keypoints"] for part in parts]).astype(np.float64)
-        if "tokens" not in parts[0]:
-            return keypoints, np.zeros((len(crops), 0))
-        return keypoints, np.concatenate([part["tokens"] for part in parts]).astype(np.float64)
+        out = self._run("spatial", images=crops)
+        tokens = out.get("tokens", np.zeros((len(crops), 0)))
+        return out["keypoints"].astype(np.float64), tokens.astype(np.float64)
 
     @stage("relation")
     def relate(
@@ -129,19 +185,26 @@ class Model:
         of the rig, so that a world origin far away costs no precision.
         """
         middle = origins.mean((0, 1, 2))
-        given = {"tokens": tokens.astype(np.float32)} if self._reads_tokens and tokens is not None else {}
-        out = self._relation.run(
-            origins=(origins - middle).astype(np.float32),
-            directions=directions.astype(np.float32),
-            scores=scores.astype(np.float32),
-            view_mask=view_mask,
-            **given,
-        )
-        joints = out["joints"].astype(np.float64) + middle
-        return joints, out["sigma"].astype(np.float64), out["view_weights"].astype(np.float64)
+        rays = {
+            "origins": (origins - middle).astype(np.float32),
+            "directions": directions.astype(np.float32),
+            "scores": scores.astype(np.float32),
+            "view_mask": view_mask,
+        }
+        if self._reads_tokens and tokens is not None:
+            rays["tokens"] = tokens.astype(np.float32)
+        T, V = view_mask.shape[1:]
+        if self._provider.is_gpu:  # one shape for all, so that windows of any length and rig share a run
+            rays = {n: padded(padded(value, 1, self.bundle.window), 2, bucket(V)) for n, value in rays.items()}
+        out = self._run("relation", **rays)
+        joints = out["joints"][:, :T].astype(np.float64) + middle
+        return joints, out["sigma"][:, :T].astype(np.float64), out["view_weights"][:, :T, :V].astype(np.float64)
 
     @stage("detect")
     def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
-        out = self._detector.run(images=image[None])
+        out = self._run("detector", images=image[None])
         return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)
+
+    def _run(self, kind: str, **inputs: NDArray[Any]) -> Arrays:
+        return self.graphs[kind](self._job, **inputs)

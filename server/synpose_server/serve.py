@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 
 from synpose.errors import ServerError
+from synpose.wire import MAX_MESSAGE_BYTES
 from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
@@ -72,13 +73,16 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 create_app(bridge, gate),
                 loop="none",  # the one that runs
                 http=bounded(settings.max_connections),
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
                 **_tls(settings),
             )
         )
+        every = settings.models_poll_seconds
+        watching = asyncio.create_task(engine.served.watch(every)) if every else None
         try:
             grpc_port = await rpc.start()
             serving = asyncio.create_task(web.serve([listener]))
@@ -93,6 +97,7 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
             if stop.is_set():
                 draining = asyncio.create_task(bridge.lifecycle.drain(settings.drain_seconds))
                 await asyncio.sleep(0)  # it has begun
+                bridge.live.drain()
                 await rpc.tell_health()
                 if not await draining:
                     log.warning("requests that took longer than drain_seconds were broken off")
@@ -102,6 +107,8 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 stopping.cancel()
                 raise ServerError("HTTP has ended by itself; the log may say why")
         finally:
+            if watching is not None:
+                watching.cancel()
             await asyncio.to_thread(bridge.close)
 
 

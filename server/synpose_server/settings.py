@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from synpose.errors import OptionsError
+from synpose_server.cores import usable_cores
 
 __all__ = ["Settings"]
 
@@ -37,8 +38,12 @@ class Settings(BaseSettings):
     """Port of gRPC; 0 for a free one."""
     models: Path | None = None
     """Folder of bundles; the bundles that come with the package when not set."""
+    models_poll_seconds: float = Field(default=0.0, ge=0, le=86_400)
+    """How often the folder of bundles is looked through for new ones; 0: never."""
+    admin: bool = False
+    """Whether models may be loaded and unloaded over HTTP; without API keys by everybody who reaches the port."""
     provider: str = "cpu"
-    """Execution provider of ONNX Runtime (`cpu`, `cuda`); asked for by name, and missing is an error."""
+    """Execution provider of ONNX Runtime (`cpu`, `cuda`, `tensorrt`, `openvino`); a missing one is an error."""
     threads: int = Field(default=0, ge=0)
     """Threads of a graph run; 0: as many as this process may use."""
     max_body_bytes: int = Field(default=1024 * MIB, ge=1)
@@ -57,6 +62,16 @@ class Settings(BaseSettings):
     """Clips computed at the same time; more wait for `queue_seconds`."""
     queue_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long a request waits for its turn before it is told that the server is busy."""
+    max_streams: int = Field(default=16, ge=1, le=1024)
+    """Live streams at the same time; one whose connection broke gives way to a new one."""
+    stream_idle_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    """How long a live stream may send nothing before it is ended."""
+    stream_resume_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How long a live stream whose connection broke can be resumed."""
+    stream_bytes: int = Field(default=64 * MIB, ge=1)
+    """Encoded images that wait in one live stream."""
+    max_calibrations: int = Field(default=256, ge=1)
+    """Uploaded calibrations that are kept; the one that was not used for longest gives way."""
     max_connections: int = Field(default=1000, ge=1)
     """Connections of HTTP at a time; one more is closed at once."""
     keys: Path | None = None
@@ -116,8 +131,5 @@ class Settings(BaseSettings):
 
     @property
     def graph_threads(self) -> int:
-        """`threads`, or the cores this process may run on."""
-        if self.threads:
-            return self.threads
-        # only Linux tells which cores a process may run on
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """`threads`, or the cores this process may use."""
+        return self.threads or usable_cores()

@@ -15,6 +15,7 @@ from synpose.errors import VideoError
 from synpose.pose import Notice
 from synpose_model.image import Image
 from synpose_server.decode import Reader, open_source
+from synpose_server.job import Job
 from synpose_server.observe import staged
 from synpose_server.sources import Source
 
@@ -40,11 +41,16 @@ class FrameSets(Iterator[FrameSet]):
     """Opens every source, then gives frame sets until the shortest camera ends; `close` stops the decoding threads.
 
     Frames are paired by index: the first frames of all cameras were taken together, at one frame rate. The last frame
-    set carries the notices about cameras that had more, or that broke off.
+    set carries the notices about cameras that had more, or that broke off. Once `job` is over nothing is decoded any
+    more, and the next frame set is its error.
     """
 
-    def __init__(self, sources: Mapping[str, Source], max_pixels: int, fps: float | None = None) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], max_pixels: int, fps: float | None = None, job: Job | None = None
+    ) -> None:
         self.readers: tuple[Reader, ...] = ()
+        self._job = Job() if job is None else job
+        self._job.check()
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         with ThreadPoolExecutor(max(1, min(8, len(sources)))) as pool:
@@ -91,7 +97,7 @@ class FrameSets(Iterator[FrameSet]):
     def _read(self, view: int, reader: Reader, images: queue.Queue[_Handed]) -> None:
         try:
             for image in staged("decode", reader, view):
-                if not self._put(images, (image, reader.problem)):
+                if self._job.over or not self._put(images, (image, reader.problem)):
                     return
             self._put(images, (_END, reader.problem))
         except Exception as error:  # crosses to the thread that asks for the frame set
@@ -106,6 +112,7 @@ class FrameSets(Iterator[FrameSet]):
 
     def _take(self, images: queue.Queue[_Handed]) -> _Handed:
         while not self._closed.is_set():
+            self._job.check()
             with contextlib.suppress(queue.Empty):
                 return images.get(timeout=0.1)
         return _END, None

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration import read_calibration, write_calibration, write_toml
 from synpose.errors import CalibrationError
-from synpose.rig import Rig
+from synpose.rig import Camera, Rig
 
 FILES = Path(__file__).parent / "calibrations"
 BALANCING = Path(__file__).parents[2] / "examples/balancing/Calib.qca.txt"
@@ -151,3 +151,17 @@ def test_fisheye_cameras_of_the_toml_family() -> None:
     """`fisheye = true` gives the fisheye model and its four coefficients."""
     text = (FILES / "pose2sim.toml").read_text().replace("fisheye = false", "fisheye = true")
     assert {camera.model for camera in read_calibration({"c": text.encode()})} == {"fisheye"}
+
+
+def test_written_toml_is_read_back(tmp_path: Path) -> None:
+    """Also names that need quotes, fisheye lenses, half turns and no turn at all."""
+    K = ((900, 0, 640), (0, 905, 360), (0, 0, 1))
+    turns = (np.eye(3), np.diag((1, -1, -1)), np.diag((-1, -1, 1)), cv2.Rodrigues(np.array((0.3, -2.0, 1.0)))[0])
+    cameras = [Camera(f'a "{v}"', (1280, 720), K, R, (v, 0.5, -2), (0.1, 0, 0, 0)) for v, R in enumerate(turns)]
+    cameras.append(Camera("wide", (1280, 720), K, np.eye(3), (9, 0, 0), (0.1, 0, 0, 0), "fisheye"))
+    path = tmp_path / "rig.toml"
+    path.write_text(write_toml(Rig(tuple(cameras))))
+    for camera, read in zip(cameras, read_calibration(path), strict=True):
+        assert (read.name, read.size, read.model) == (camera.name, camera.size, camera.model)
+        for field in ("K", "R", "t", "distortion"):
+            np.testing.assert_allclose(getattr(read, field), getattr(camera, field), atol=1e-12)

@@ -15,9 +15,11 @@ from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader, ServedMod
 from synpose.rig import Rig
 from synpose.skeleton import get_skeleton
 from synpose_server.engine import Engine, Estimation
+from synpose_server.pace import Place
 from synpose_server.requests import check_views
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
+from synpose_server.stats import Stats
 
 __all__ = ["FakeEngine", "Received"]
 
@@ -54,6 +56,8 @@ class FakeEngine(Engine):
         self.go = threading.Event()
         self.closed = threading.Event()
         self.received: list[Received] = []
+        self.stats = Stats()
+        self.places: list[Place | None] = []
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -65,6 +69,7 @@ class FakeEngine(Engine):
         sources: Mapping[str, Source],
         options: Options,
         timestamps: Sequence[float] | None = None,
+        place: Place | None = None,
     ) -> Estimation:
         if options.model not in ("default", "fake"):
             raise NotFound(f"no model {options.model!r}; there are fake", field="options.model")
@@ -73,6 +78,7 @@ class FakeEngine(Engine):
         for camera, content in contents.items():
             if content == b"broken":
                 raise VideoError("this is no video", field="video", camera=camera)
+        self.places.append(place)
         self.received.append(Received(rig.names, contents, options, tuple(timestamps) if timestamps else None))
         return _FakeEstimation(self, rig, options, timestamps)
 

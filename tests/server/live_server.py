@@ -21,7 +21,7 @@ def serve(engine: Engine) -> Iterator[str]:
     """The URL of the HTTP door of `engine`."""
     bridge = Bridge(engine)
     app = create_app(bridge)
-    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, ws="none")
+    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, ws="websockets-sansio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from synpose.rig import Camera, Rig
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.image import Image
 from synpose_model.rays import intersect_rays
+from synpose_server.job import Job
 
 Array = NDArray[np.float64]
 
@@ -84,6 +86,9 @@ class PaintedModel:
     skeleton: Skeleton = COCO17
     keypoint_skeleton: Skeleton = COCO17
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(name="painted"))
+
+    def bound(self, job: Job) -> Self:
+        return self
 
     def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
         answers = []

@@ -17,6 +17,7 @@ from synpose.pose import Frame
 from synpose.rig import Camera, Rig
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Estimation
+from synpose_server.pace import Place
 from synpose_server.sources import Source
 
 K = [[1000, 0, 640], [0, 1000, 360], [0, 0, 1]]
@@ -38,6 +39,7 @@ class BusyEngine(FakeEngine):
         sources: Mapping[str, Source],
         options: Options,
         timestamps: Sequence[float] | None = None,
+        place: Place | None = None,
     ) -> Estimation:
         self.asked.release()
         assert self.admit.wait(10), "nobody gave a place"
@@ -75,12 +77,14 @@ def test_more_than_can_wait_are_refused_at_once() -> None:
     bridge = Bridge(engine)
 
     async def crowd() -> None:
-        waiting = [asyncio.create_task(estimate(bridge)) for _ in range(32)]
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
+        waiting = [asyncio.create_task(estimate(bridge)) for _ in range(34)]
+        await asyncio.to_thread(engine.asked.acquire)
+        while bridge.admission.waiting < 32:
+            await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="32 requests are waiting"):
             await estimate(bridge)
         engine.admit.set()
-        assert await asyncio.gather(*waiting) == [3] * 32
+        assert await asyncio.gather(*waiting) == [3] * 34
         assert await estimate(bridge) == 3
 
     asyncio.run(crowd())
@@ -100,6 +104,7 @@ class SlowEngine(FakeEngine):
         sources: Mapping[str, Source],
         options: Options,
         timestamps: Sequence[float] | None = None,
+        place: Place | None = None,
     ) -> Estimation:
         return _SlowEstimation(self, super().estimate(rig, sources, options, timestamps))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -19,20 +19,22 @@ import synpose_server.engine
 import synpose_server.synchronise
 from synpose.errors import (
     CalibrationError,
+    DeadlineExceeded,
     InvalidInput,
     LimitExceeded,
     NotFound,
-    Overloaded,
     SynposeError,
     VideoError,
 )
 from synpose.options import Options
 from synpose.pose import Frame
 from synpose.rig import Rig
-from synpose.skeleton import COCO17, H36M17, HALPE26, SKELETONS
+from synpose.skeleton import COCO17, H36M17, HALPE26
 from synpose_model.bundle import Bundle
 from synpose_server.decode import Reader, open_source
-from synpose_server.engine import Engine, Estimation
+from synpose_server.engine import Engine
+from synpose_server.job import Job
+from synpose_server.pace import Place
 from synpose_server.settings import Settings
 
 Array = NDArray[np.float64]
@@ -77,7 +79,7 @@ def clip(frames: int = 2, *views: int) -> dict[str, Images]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
-    """An engine before a painted world in which one person stands, with settings that do not wait."""
+    """An engine before a painted world in which one person stands."""
 
     def make(
         alter: Callable[[int, Array], Array] | None = None,
@@ -86,7 +88,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
         kind: type[Model] = Model,
         **settings: object,
     ) -> Engine:
-        def load(bundle: Bundle, provider: str, threads: int) -> Model:
+        def load(bundle: Bundle, *how: object) -> Model:
             model = kind(RIG, [STANDING])
             if alter is not None:
                 model.alter = alter
@@ -94,7 +96,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
             return model
 
         monkeypatch.setattr(synpose_server.engine, "Model", load)
-        return Engine(Settings.model_validate({"queue_seconds": 0, **settings}), only=only)
+        return Engine(Settings.model_validate(settings), only=only)
 
     return make
 
@@ -104,15 +106,6 @@ def frames(
 ) -> list[Frame]:
     with engine.estimate(rig, clip() if images is None else images, Options.from_mapping(options)) as estimation:
         return list(estimation)
-
-
-def is_free(engine: Engine) -> bool:
-    """Whether the engine has a place for one more clip."""
-    try:
-        engine.estimate(RIG, clip(), Options()).close()
-    except Overloaded:
-        return False
-    return True
 
 
 # -- the answer ----------------------------------------------------------------------------------------------------
@@ -312,7 +305,7 @@ def turned() -> dict[str, Images]:
     ],
     ids=["one camera", "unknown model", "too long", "unknown camera", "no picture", "other shape"],
 )
-def test_what_cannot_be_used_is_refused_and_takes_no_place(
+def test_what_cannot_be_used_is_refused(
     make: Callable[..., Engine],
     images: dict[str, Images],
     options: dict[str, Any],
@@ -320,13 +313,26 @@ def test_what_cannot_be_used_is_refused_and_takes_no_place(
     camera: str | None,
     match: str,
 ) -> None:
-    """Bad input is an error that names its camera before a frame is computed; its place and threads are free again."""
-    engine = make(max_clips=1, max_frames=8)
+    """Bad input is an error that names its camera before a frame is computed; its threads have ended."""
+    engine = make(max_frames=8)
     with pytest.raises(error, match=match) as caught:
         frames(engine, images=images, **options)
     assert caught.value.camera == camera
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
-    assert is_free(engine)
+
+
+def test_a_job_that_is_over_ends_its_clip(make: Callable[..., Engine]) -> None:
+    """After its deadline an estimate computes nothing more, decoding ends, and a later one does not begin."""
+    job = Job()
+    engine = make()
+    with engine.estimate(RIG, clip(9), Options(), place=Place(job, 4)) as estimation:
+        assert next(estimation).index == 0
+        job.deadline = 0
+        with pytest.raises(DeadlineExceeded):
+            next(estimation)
+    with pytest.raises(DeadlineExceeded):
+        engine.estimate(RIG, clip(), Options(), place=Place(job, 4))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
 
 
 def test_too_many_cameras_are_refused(make: Callable[..., Engine]) -> None:
@@ -352,94 +358,17 @@ def test_a_clip_that_hides_its_length_is_stopped(make: Callable[..., Engine], mo
         return reader
 
     monkeypatch.setattr(synpose_server.synchronise, "open_source", silent)
-    engine = make(max_frames=2, max_clips=1)
+    engine = make(max_frames=2)
     with engine.estimate(RIG, clip(4), Options()) as estimation:
         assert estimation.count is None
         assert [next(estimation).index for _ in range(2)] == [0, 1]
         with pytest.raises(LimitExceeded, match="more than 2 frames"):
             next(estimation)
-    assert is_free(engine)
 
 
 def test_a_wrong_unit_of_a_short_clip_is_told_at_its_end(make: Callable[..., Engine]) -> None:
     """A clip too short for patience ends in the error about the unit, not in frames without people."""
-    engine = make(max_clips=1)
+    engine = make()
     with pytest.raises(CalibrationError, match="m tall") as caught:
         frames(engine, images=clip(1), rig=circle_rig(4, scale=1000.0))
     assert caught.value.field == "options.units"
-    assert is_free(engine)
-
-
-# -- places --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def running() -> Iterator[list[Estimation]]:
-    """Estimates to be closed at the end."""
-    kept: list[Estimation] = []
-    yield kept
-    for estimation in kept:
-        estimation.close()
-
-
-def test_places_are_counted(make: Callable[..., Engine], running: list[Estimation]) -> None:
-    """As many clips as there are places, then `Overloaded`, until one is closed; closing twice frees one place."""
-    engine = make(max_clips=2)
-    running += [engine.estimate(RIG, clip(), Options()) for _ in range(2)]
-    with pytest.raises(Overloaded, match="busy"):
-        engine.estimate(RIG, clip(), Options())
-    running[0].close()
-    running[0].close()
-    running.append(engine.estimate(RIG, clip(), Options()))
-    with pytest.raises(Overloaded):
-        engine.estimate(RIG, clip(), Options())
-
-
-def test_a_failing_model_gives_its_place_back(make: Callable[..., Engine]) -> None:
-    """An exception in the middle of a clip leaves through the `with` and takes no place with it."""
-
-    def fail(view: int, keypoints: Array) -> Array:
-        raise RuntimeError("out of order")
-
-    engine = make(fail, max_clips=1)
-    with pytest.raises(RuntimeError, match="out of order"):
-        frames(engine)
-    assert is_free(engine)
-
-
-def test_who_waits_gets_the_place_that_becomes_free(make: Callable[..., Engine], running: list[Estimation]) -> None:
-    """Within `queue_seconds` a request waits for another to end instead of being refused."""
-    engine = make(max_clips=1, queue_seconds=10)
-    running.append(engine.estimate(RIG, clip(), Options()))
-    waiter = threading.Thread(target=lambda: running.append(engine.estimate(RIG, clip(), Options())))
-    waiter.start()
-    waiter.join(0.2)
-    assert waiter.is_alive(), "it did not wait"
-    running[0].close()
-    waiter.join(10)
-    assert len(running) == 2
-
-
-# -- models --------------------------------------------------------------------------------------------------------
-
-
-def test_models_are_listed(make: Callable[..., Engine]) -> None:
-    """Every bundle is served in every skeleton, one of them by default."""
-    engine = make()
-    assert {model.name: model.is_default for model in engine.models} == {
-        "accurate": False, "default": True, "fast": False, "quick": False,
-    }  # fmt: skip
-    assert all(model.skeletons == tuple(SKELETONS) for model in engine.models)
-    assert engine.model("default").bundle.name == "default"
-    with engine.estimate(RIG, clip(), Options(model="fast")) as estimation:
-        assert estimation.header.model.name == "fast"
-
-
-def test_only_one_model_is_loaded_on_request(make: Callable[..., Engine]) -> None:
-    """An engine of one model says of the others that they are not loaded, and of strangers that they do not exist."""
-    engine = make(only="fast")
-    assert [model.name for model in engine.models] == ["fast"]
-    with pytest.raises(NotFound, match="'default' is not loaded"):
-        engine.model("default")
-    with pytest.raises(NotFound, match="no model 'huge'"):
-        make(only="huge")

@@ -153,13 +153,13 @@ def clip(frames: int = 3) -> RenderedClip:
 def engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, Engine]:
     """Two models that share a spatial graph."""
 
-    def load(bundle: Bundle, provider: str, threads: int) -> PaintedModel:
+    def load(bundle: Bundle, *how: object) -> PaintedModel:
         model = PaintedModel(RIG, [STANDING])
         model.bundle = painted_bundle(name=bundle.name, version="painted", checksums={"spatial": "the same"})
         return model
 
     monkeypatch.setattr(synpose_server.engine, "Model", load)
-    settings = Settings.model_validate({"queue_seconds": 0})
+    settings = Settings()
     return {name: Engine(settings, only=name) for name in ("accurate", "fast")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import pytest
 from synpose.errors import BundleError
 from synpose.skeleton import BODY27, COCO17
 from synpose_model.bundle import Bundle, Repository, write_manifest
+from synpose_server.job import Job
+from synpose_server.providers import PROVIDERS, Provider
 from synpose_server.runtime import Graph, Model
+from synpose_server.stats import Stats
 
-QUICK = Repository()["quick"]
+QUICK, DEFAULT = Repository()["quick"], Repository()["default"]
+KEYPOINTS = len(DEFAULT.skeleton)
 RELATION = QUICK.graphs["relation"]  # the smallest graph
 
 
@@ -26,16 +31,15 @@ def model() -> Model:
     return Model(QUICK)
 
 
-def crops(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def crops(count: int, side: int = QUICK.crop_size) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Different pictures `(count, S, S, 3)`: noise on shades."""
-    side = QUICK.crop_size
     shades = np.linspace(0, 200, count)[:, None, None, None]
     return (shades + np.random.default_rng(0).integers(0, 50, (count, side, side, 3))).astype(np.uint8)
 
 
 def test_an_unknown_provider_is_told() -> None:
     """A provider that is a typing error is a `BundleError` that names it and lists the others."""
-    with pytest.raises(BundleError, match="no provider 'gpu'; there are cpu, cuda") as caught:
+    with pytest.raises(BundleError, match="no provider 'gpu'; there are cpu, cuda, tensorrt, openvino") as caught:
         Graph(RELATION, "gpu")
     assert caught.value.field == "provider"
 
@@ -43,7 +47,7 @@ def test_an_unknown_provider_is_told() -> None:
 def test_a_missing_provider_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that this ONNX Runtime was built without is a `BundleError`, not a run on the CPU."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BundleError, match="has no CUDAExecutionProvider") as caught:
+    with pytest.raises(BundleError, match=r"has no CUDAExecutionProvider; install synpose\[gpu\]") as caught:
         Graph(RELATION, "cuda")
     assert caught.value.field == "provider"
 
@@ -52,8 +56,8 @@ def test_a_provider_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch)
     """ONNX Runtime falls back to the CPU with a warning where a driver is missing: here that is a `BundleError`."""
     session = ort.InferenceSession
 
-    def falls_back(path: str, options: Any, providers: list[str]) -> Any:
-        assert providers == ["CUDAExecutionProvider"]
+    def falls_back(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+        assert providers == [("CUDAExecutionProvider", {})]
         return session(path, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
@@ -78,13 +82,58 @@ def test_a_graph_tells_its_names() -> None:
     graph = Graph(RELATION)
     assert set(graph.inputs) == {"origins", "directions", "scores", "view_mask"}
     answer = graph.run(
-        origins=np.zeros((1, 1, 2, 3), np.float32),
-        directions=np.zeros((1, 1, 2, 17, 3), np.float32),
-        scores=np.zeros((1, 1, 2, 17), np.float32),
-        view_mask=np.zeros((1, 1, 2), bool),
+        {
+            "origins": np.zeros((1, 1, 2, 3), np.float32),
+            "directions": np.zeros((1, 1, 2, 17, 3), np.float32),
+            "scores": np.zeros((1, 1, 2, 17), np.float32),
+            "view_mask": np.zeros((1, 1, 2), bool),
+        }
     )
     assert set(answer) == set(graph.outputs) == {"joints", "sigma", "view_weights"}
     assert np.isnan(answer["joints"]).all()
+
+
+def windows(count: int) -> list[tuple[Any, ...]]:
+    """Different inputs of the relation graph of `default`: windows of all lengths, of 2 to 5 views, some masked."""
+    rng = np.random.default_rng(1)
+    out = []
+    for k in range(count):
+        T, V = 1 + k % DEFAULT.window, 2 + k % 4
+        origins = rng.normal(0, 4, (V, 3))
+        people = rng.normal(0, 0.5, (T, 1, KEYPOINTS, 3)) + rng.normal(0, 0.02, (T, V, KEYPOINTS, 3))
+        rays = people - origins[:, None]
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        mask = rng.random((T, V)) < 0.8
+        scores = rng.uniform(0.1, 1, (T, V, KEYPOINTS))
+        out.append((np.broadcast_to(origins, (1, T, V, 3)), rays[None], scores[None], mask[None]))
+    return out
+
+
+@pytest.mark.parametrize("provider", ["cpu", "bound"])
+def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    """Reads and relations of many threads at once, batched, are those of each alone.
+
+    `bound` is how a GPU runs them: padded to windows and views of one size, in batches of powers of two, with inputs
+    and outputs bound; here on the CPU.
+    """
+    gpu_like = Provider("bound", "CPUExecutionProvider", "cpu", is_gpu=True)
+    monkeypatch.setitem(PROVIDERS, "bound", gpu_like)
+    stats = Stats()
+    sizes: dict[str, list[int]] = {}
+    monkeypatch.setattr(stats, "batch", lambda graph, size, *times: sizes.setdefault(graph, []).append(size))
+    alone, crowded = Model(DEFAULT), Model(DEFAULT, provider, stats=stats)
+    images, rays = crops(8, DEFAULT.crop_size), windows(24)
+    with ThreadPoolExecutor(len(rays)) as pool:
+        related = list(pool.map(lambda given: crowded.bound(Job()).relate(*given), rays))
+        read = list(pool.map(lambda image: crowded.bound(Job()).read(image[None])[0][0], images))
+    for given, answer in zip(rays, related, strict=True):
+        for one, other in zip(answer, alone.relate(*given), strict=True):
+            assert one.shape == other.shape
+            assert one == pytest.approx(other, abs=1e-3, nan_ok=True)
+    for image, answer in zip(images, read, strict=True):
+        assert answer == pytest.approx(alone.read(image[None])[0][0], abs=1e-2)
+    assert max(sizes["default.spatial"]) > 1
+    assert max(sizes["default.relation"]) > 1
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
@@ -93,15 +142,9 @@ def test_how_crops_are_batched_does_not_matter(model: Model, monkeypatch: pytest
     images = crops(7)
     alone = np.concatenate([model.read(image[None])[0] for image in images])
     assert np.ptp(alone, axis=0).max() > 1  # the pictures do differ
-    sizes = []
-    run = model._spatial.run
-
-    def counted(**inputs: Any) -> Any:
-        sizes.append(len(inputs["images"]))
-        return run(**inputs)
-
-    monkeypatch.setattr(model._spatial, "run", counted)
-    monkeypatch.setattr(model, "max_batch", batch)
+    monkeypatch.setattr(model.graphs["spatial"], "limit", batch)
+    sizes: list[int] = []
+    monkeypatch.setattr(model.graphs["spatial"].stats, "batch", lambda graph, size, *times: sizes.append(size))
     together, tokens = model.read(images)
     assert tokens.shape == (7, 0)
     assert sizes == {1: [1] * 7, 3: [3, 3, 1], 7: [7]}[batch]

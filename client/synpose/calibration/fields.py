@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synpose.errors import CalibrationError
 from synpose.rig import Camera
 
-__all__ = ["camera_of", "entry", "load_json", "numbers", "rotation_of"]
+__all__ = ["camera_of", "entry", "load_json", "numbers", "rotation_of", "rotation_vector"]
 
 Array = NDArray[np.float64]
 
@@ -61,6 +61,20 @@ def rotation_of(values: Array) -> Array:
     x, y, z = values / angle
     cross = np.array(((0, -z, y), (z, 0, -x), (-y, x, 0)))
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
+
+
+def rotation_vector(R: Array) -> Array:
+    """The rotation vector `(3,)` of `R` `(3, 3)`: what `rotation_of` takes back."""
+    axis = np.array((R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]))  # 2 sin(angle) times the axis
+    sine, cosine = float(np.linalg.norm(axis)) / 2, (float(np.trace(R)) - 1) / 2
+    angle = float(np.arctan2(sine, cosine))
+    if sine > 1e-6:
+        return np.asarray(axis / (2 * sine) * angle)
+    if cosine > 0:
+        return np.asarray(axis / 2)
+    outer = (R + np.eye(3)) / 2  # a half turn: axis times itself
+    column = outer[:, int(np.argmax(np.diag(outer)))]
+    return np.asarray(column / np.linalg.norm(column) * angle)
 
 
 def camera_of(

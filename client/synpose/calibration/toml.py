@@ -9,21 +9,22 @@ Their units differ, and few say so. What the tools write (read from aniposelib 0
   both work in metres. Caliscope's own `camera_array.toml` holds `[cameras.N]` tables with a `cam_id`, in metres.
 - anipose writes `fisheye` only where it is true, and lengths in whatever unit its board was measured in.
 
-A `units = "mm"` at the top or in `[metadata]`, which none of them writes, settles it.
+A `units = "mm"` at the top or in `[metadata]`, which none of them writes but `write_toml` does, settles it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
 
-from synpose.calibration.fields import camera_of, numbers
+from synpose.calibration.fields import camera_of, numbers, rotation_vector
 from synpose.calibration.parsed import Parsed, Unit, as_unit
 from synpose.errors import CalibrationError
-from synpose.rig import Camera
+from synpose.rig import Camera, Rig
 
-__all__ = ["matches", "parse"]
+__all__ = ["matches", "parse", "write_toml"]
 
 _NOT_CAMERAS = ("metadata", "units")
 _DECIMAL = re.compile(r"\d\.\d")
@@ -97,3 +98,20 @@ def _assumed(cameras: list[Mapping[str, object]], metadata: Mapping[str, object]
     if all("fisheye" in table for table in cameras) and metadata == {"adjusted": False, "error": 0.0}:
         return "m"
     return None
+
+
+def write_toml(rig: Rig) -> str:
+    """`rig` as TOML in the tables that anipose began, in metres; `read_calibration` gives the same rig back."""
+    tables = [
+        f"""[cam_{index}]
+name = {json.dumps(camera.name)}
+size = {list(camera.size)}
+matrix = {camera.K.tolist()}
+distortions = {camera.distortion.tolist()}
+rotation = {rotation_vector(camera.R).tolist()}
+translation = {camera.t.tolist()}
+fisheye = {str(camera.model == "fisheye").lower()}
+"""
+        for index, camera in enumerate(rig)
+    ]
+    return "\n".join([*tables, '[metadata]\nunits = "m"\n'])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synpose_server.settings import Settings
     from synpose_server.sources import Source
 
-__all__ = ["Clip", "add_arguments", "read_clip"]
+__all__ = ["Clip", "add_arguments", "by_camera", "read_clip"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_clip(args: argparse.Namespace) -> Clip:
     """The clip that `args` describe; raises from `synpose.errors` for what cannot be used."""
     given = {field.name: getattr(args, field.name, None) for field in fields(Options)}
     options = Options.from_mapping({name: value for name, value in given.items() if value is not None})
-    videos = _by_camera(args.videos)
+    videos = by_camera(args.videos)
     try:
         rig = read_calibration(args.calibration, units=options.units)
     except CalibrationError as error:
@@ -61,7 +61,7 @@ def read_clip(args: argparse.Namespace) -> Clip:
     return Clip(rig, videos, options)
 
 
-def _by_camera(paths: Iterable[Path]) -> dict[str, Path]:
+def by_camera(paths: Iterable[Path]) -> dict[str, Path]:
     """The videos by camera; raises for one that is not there or a camera that has two."""
     videos: dict[str, Path] = {}
     for path in paths:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from synpose.errors import InvalidInput
+from synpose.errors import InvalidInput, ServerError
+from synpose.live import FromServer, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
 
-__all__ = ["Credentials", "Transport", "Upload"]
+__all__ = ["Credentials", "Disconnected", "Transport", "Upload"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -44,6 +45,10 @@ class Credentials:
         return cls(api_key, Path(ca) if ca else None, (Path(pair[0]), Path(pair[1])) if pair else None)
 
 
+class Disconnected(ServerError):
+    """A live stream's connection broke off; the stream may go on over another one."""
+
+
 class Transport(Protocol):
     """A connection to one server, used from one event loop.
 
@@ -64,6 +69,13 @@ class Transport(Protocol):
 
         Files are read while they are sent, never as a whole where the wire allows it. Closing the generator stops
         the estimate on the server. `timestamps` are the capture times of the frame sets in seconds.
+        """
+        ...
+
+    def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+        """What the server answers to the messages of a live stream; closing the generator breaks the connection.
+
+        Raises `Disconnected` when the connection breaks.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
+from synpose import live_wire
 from synpose.errors import InvalidInput, LimitExceeded, ServerError, SynposeError, VideoError, from_problem
+from synpose.live import FromServer, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Credentials, Upload
+from synpose.transports.base import Credentials, Disconnected, Upload
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import (
@@ -36,6 +38,9 @@ __all__ = ["GrpcTransport"]
 # One question to the health service, whose messages are too small to need the package that holds them.
 _CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"  # HealthCheckResponse(status=SERVING)
+
+# live streams come back soon after their server does; gRPC itself would wait for up to two minutes
+_RECONNECTING = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000))
 
 
 class GrpcTransport:
@@ -61,8 +66,8 @@ class GrpcTransport:
             ca, pair = self._credentials.ca, self._credentials.cert
             chain, key = (path.read_bytes() for path in pair) if pair else (None, None)
             trusted = grpc.ssl_channel_credentials(ca.read_bytes() if ca else None, key, chain)
-            return grpc.aio.secure_channel(self._target, trusted)
-        return grpc.aio.insecure_channel(self._target)
+            return grpc.aio.secure_channel(self._target, trusted, _RECONNECTING)
+        return grpc.aio.insecure_channel(self._target, _RECONNECTING)
 
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
@@ -107,6 +112,22 @@ class GrpcTransport:
                     else:
                         yield frame_from_message(response.frame)
         finally:
+            call.cancel()
+
+    async def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+        """As `Transport.live`."""
+        call = self._stub.StreamPoses(metadata=self._metadata)
+        sending = asyncio.create_task(_send(call, messages))
+        try:
+            async for answer in call:
+                yield live_wire.from_server(answer)
+        except grpc.aio.AioRpcError as error:
+            told = any(key == PROBLEM_TRAILER for key, _ in error.trailing_metadata() or ())
+            reason = self._error(error)
+            raise (reason if told else Disconnected(reason.message)) from error
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
             call.cancel()
 
     async def models(self) -> tuple[ServedModel, ...]:
@@ -158,6 +179,14 @@ class GrpcTransport:
                 f" ({reason})"
             )
         return ServerError(f"{self.url} broke off: {code.name}: {reason}")
+
+
+async def _send(
+    call: grpc.aio.StreamStreamCall[pb.StreamPosesRequest, pb.StreamPosesResponse], messages: AsyncIterator[ToServer]
+) -> None:
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the call has ended; reading tells why
+        async for message in messages:
+            await call.write(live_wire.to_server(message))
 
 
 async def _chunks(videos: Mapping[str, Path | bytes]) -> AsyncIterator[pb.EstimateClipRequest]:

@@ -7,20 +7,24 @@ import json
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from synpose import live_json
 from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
 from synpose.formats import json as pose_json
+from synpose.live import Ended, FromServer, Opened, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Credentials, Upload
+from synpose.transports.base import Credentials, Disconnected, Upload
 
 __all__ = ["HttpTransport"]
 
@@ -38,10 +42,10 @@ class HttpTransport:
         self.url = url.rstrip("/")
         # How long to wait for an answer is for the caller to say: it depends on the clip.
         credentials = credentials or Credentials()
+        self._headers = {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
+        self._trust = _context(credentials)
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-            headers={"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else None,
-            verify=_context(credentials),
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS), headers=self._headers, verify=self._trust
         )
 
     async def estimate(
@@ -72,6 +76,37 @@ class HttpTransport:
                     if isinstance(part, PoseHeader):
                         skeleton = part.skeleton
                     yield part
+
+    async def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+        """As `Transport.live`, over the WebSocket `/v1/stream`."""
+        url = "ws" + self.url.removeprefix("http") + "/v1/stream"
+        try:
+            async with connect(
+                url,
+                additional_headers=self._headers,
+                ssl=self._trust if url.startswith("wss") else None,
+                max_size=None,
+                compression=None,
+                open_timeout=_CONNECT_SECONDS,
+            ) as socket:
+                sending = asyncio.create_task(_send(socket, messages))
+                skeleton: Skeleton | None = None
+                try:
+                    async for text in socket:
+                        answer = live_json.from_server(cast(str, text), skeleton)
+                        if isinstance(answer, Opened):
+                            skeleton = answer.header.skeleton
+                        yield answer
+                        if isinstance(answer, Ended):
+                            return
+                finally:
+                    sending.cancel()
+                    await asyncio.wait([sending])
+            raise Disconnected(f"{self.url} broke off")
+        except (WebSocketException, OSError, TimeoutError) as error:
+            raise Disconnected(
+                f"no live stream at {url}: check that `synpose serve` runs there ({error or type(error).__name__})"
+            ) from error
 
     async def models(self) -> tuple[ServedModel, ...]:
         """As `Transport.models`."""
@@ -136,6 +171,12 @@ def _context(credentials: Credentials) -> ssl.SSLContext | bool:
     except OSError as error:  # ssl.SSLError is one
         raise InvalidInput(f"the certificates cannot be used: {error}", field="cert") from None
     return context
+
+
+async def _send(socket: ClientConnection, messages: AsyncIterator[ToServer]) -> None:
+    with suppress(ConnectionClosed):  # reading tells why
+        async for message in messages:
+            await socket.send(live_json.to_server(message))
 
 
 async def _multipart(

@@ -640,3 +640,499 @@ class ListSkeletonsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSkeletonsResponse: _TypeAlias = ListSkeletonsResponse  # noqa: Y015
+
+@_typing.final
+class StreamPosesRequest(_message.Message):
+    """The first message is `start` or `resume`; then captures, with an `ack` of the results that were read, and `end` when
+    no capture follows. docs/streaming.md says what each field does.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    ACK_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___StreamStart: ...
+    @_builtins.property
+    def resume(self) -> Global___StreamResume: ...
+    @_builtins.property
+    def capture(self) -> Global___Capture: ...
+    @_builtins.property
+    def ack(self) -> Global___StreamAck: ...
+    @_builtins.property
+    def end(self) -> Global___StreamEnd: ...
+    def __init__(
+        self,
+        *,
+        start: Global___StreamStart | None = ...,
+        resume: Global___StreamResume | None = ...,
+        capture: Global___Capture | None = ...,
+        ack: Global___StreamAck | None = ...,
+        end: Global___StreamEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "capture", b"capture", "end", b"end", "part", b"part", "resume", b"resume", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "capture", b"capture", "end", b"end", "part", b"part", "resume", b"resume", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "resume", "capture", "ack", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___StreamPosesRequest: _TypeAlias = StreamPosesRequest  # noqa: Y015
+
+@_typing.final
+class StreamStart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    CALIBRATION_HASH_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    calibration_hash: _builtins.str
+    """of one that was sent to `POST /v1/calibrations`"""
+    @_builtins.property
+    def calibration(self) -> Global___Calibration: ...
+    @_builtins.property
+    def options(self) -> Global___Options: ...
+    @_builtins.property
+    def policy(self) -> Global___StreamPolicy: ...
+    def __init__(
+        self,
+        *,
+        calibration: Global___Calibration | None = ...,
+        calibration_hash: _builtins.str = ...,
+        options: Global___Options | None = ...,
+        policy: Global___StreamPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "calibration_hash", b"calibration_hash", "options", b"options", "policy", b"policy", "rig", b"rig"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "calibration_hash", b"calibration_hash", "options", b"options", "policy", b"policy", "rig", b"rig"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_rig: _TypeAlias = _typing.Literal["calibration", "calibration_hash"]  # noqa: Y015
+    _WhichOneofArgType_rig: _TypeAlias = _typing.Literal["rig", b"rig"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_rig) -> _WhichOneofReturnType_rig | None: ...
+
+Global___StreamStart: _TypeAlias = StreamStart  # noqa: Y015
+
+@_typing.final
+class StreamPolicy(_message.Message):
+    """What is not set has the default in the comment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    ON_MISSING_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_FIELD_NUMBER: _builtins.int
+    SYNC_WINDOW_FIELD_NUMBER: _builtins.int
+    LOOK_AHEAD_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
+    CAMERAS_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """"latest"; or "every" """
+    on_missing: _builtins.str
+    """"partial"; or "drop", "wait" """
+    max_wait: _builtins.float
+    """0.1 seconds"""
+    sync_window: _builtins.float
+    """half of the interval between frames"""
+    look_ahead: _builtins.int
+    """0 frame sets"""
+    clock: _builtins.str
+    """"trust"; or "align" """
+    @_builtins.property
+    def cameras(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """all of the calibration"""
+
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str | None = ...,
+        on_missing: _builtins.str | None = ...,
+        max_wait: _builtins.float | None = ...,
+        sync_window: _builtins.float | None = ...,
+        look_ahead: _builtins.int | None = ...,
+        clock: _builtins.str | None = ...,
+        cameras: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock", b"_clock", "_look_ahead", b"_look_ahead", "_max_wait", b"_max_wait", "_mode", b"_mode", "_on_missing", b"_on_missing", "_sync_window", b"_sync_window", "clock", b"clock", "look_ahead", b"look_ahead", "max_wait", b"max_wait", "mode", b"mode", "on_missing", b"on_missing", "sync_window", b"sync_window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock", b"_clock", "_look_ahead", b"_look_ahead", "_max_wait", b"_max_wait", "_mode", b"_mode", "_on_missing", b"_on_missing", "_sync_window", b"_sync_window", "cameras", b"cameras", "clock", b"clock", "look_ahead", b"look_ahead", "max_wait", b"max_wait", "mode", b"mode", "on_missing", b"on_missing", "sync_window", b"sync_window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clock: _TypeAlias = _typing.Literal["clock"]  # noqa: Y015
+    _WhichOneofArgType__clock: _TypeAlias = _typing.Literal["_clock", b"_clock"]  # noqa: Y015
+    _WhichOneofReturnType__look_ahead: _TypeAlias = _typing.Literal["look_ahead"]  # noqa: Y015
+    _WhichOneofArgType__look_ahead: _TypeAlias = _typing.Literal["_look_ahead", b"_look_ahead"]  # noqa: Y015
+    _WhichOneofReturnType__max_wait: _TypeAlias = _typing.Literal["max_wait"]  # noqa: Y015
+    _WhichOneofArgType__max_wait: _TypeAlias = _typing.Literal["_max_wait", b"_max_wait"]  # noqa: Y015
+    _WhichOneofReturnType__mode: _TypeAlias = _typing.Literal["mode"]  # noqa: Y015
+    _WhichOneofArgType__mode: _TypeAlias = _typing.Literal["_mode", b"_mode"]  # noqa: Y015
+    _WhichOneofReturnType__on_missing: _TypeAlias = _typing.Literal["on_missing"]  # noqa: Y015
+    _WhichOneofArgType__on_missing: _TypeAlias = _typing.Literal["_on_missing", b"_on_missing"]  # noqa: Y015
+    _WhichOneofReturnType__sync_window: _TypeAlias = _typing.Literal["sync_window"]  # noqa: Y015
+    _WhichOneofArgType__sync_window: _TypeAlias = _typing.Literal["_sync_window", b"_sync_window"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock) -> _WhichOneofReturnType__clock | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__look_ahead) -> _WhichOneofReturnType__look_ahead | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_wait) -> _WhichOneofReturnType__max_wait | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mode) -> _WhichOneofReturnType__mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_missing) -> _WhichOneofReturnType__on_missing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sync_window) -> _WhichOneofReturnType__sync_window | None: ...
+
+Global___StreamPolicy: _TypeAlias = StreamPolicy  # noqa: Y015
+
+@_typing.final
+class StreamResume(_message.Message):
+    """Go on with a session whose connection broke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    last_sequence: _builtins.int
+    """of the last result that was received; not set: none was"""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        last_sequence: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "last_sequence", b"last_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "last_sequence", b"last_sequence", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last_sequence: _TypeAlias = _typing.Literal["last_sequence"]  # noqa: Y015
+    _WhichOneofArgType__last_sequence: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_sequence) -> _WhichOneofReturnType__last_sequence | None: ...
+
+Global___StreamResume: _TypeAlias = StreamResume  # noqa: Y015
+
+@_typing.final
+class Capture(_message.Message):
+    """Images that were taken at one time (seconds): of one camera, or with `whole` all that there are of a frame set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    timestamp: _builtins.float
+    whole: _builtins.bool
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]: ...
+    def __init__(
+        self,
+        *,
+        timestamp: _builtins.float = ...,
+        images: _abc.Iterable[Global___Image] | None = ...,
+        whole: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "timestamp", b"timestamp", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capture: _TypeAlias = Capture  # noqa: Y015
+
+@_typing.final
+class StreamAck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamAck: _TypeAlias = StreamAck  # noqa: Y015
+
+@_typing.final
+class StreamEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEnd: _TypeAlias = StreamEnd  # noqa: Y015
+
+@_typing.final
+class StreamPosesResponse(_message.Message):
+    """First `opened`; then results in order; after `end`, when every result was sent, `ended`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENED_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opened(self) -> Global___StreamOpened: ...
+    @_builtins.property
+    def result(self) -> Global___StreamResult: ...
+    @_builtins.property
+    def received(self) -> Global___StreamReceived: ...
+    @_builtins.property
+    def ended(self) -> Global___StreamEnded: ...
+    def __init__(
+        self,
+        *,
+        opened: Global___StreamOpened | None = ...,
+        result: Global___StreamResult | None = ...,
+        received: Global___StreamReceived | None = ...,
+        ended: Global___StreamEnded | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "opened", b"opened", "part", b"part", "received", b"received", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "opened", b"opened", "part", b"part", "received", b"received", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["opened", "result", "received", "ended"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___StreamPosesResponse: _TypeAlias = StreamPosesResponse  # noqa: Y015
+
+@_typing.final
+class StreamOpened(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    NEXT_CAPTURE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_HASH_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    next_capture: _builtins.int
+    """how many captures of this session have come so far"""
+    calibration_hash: _builtins.str
+    @_builtins.property
+    def header(self) -> Global___Header: ...
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        header: Global___Header | None = ...,
+        next_capture: _builtins.int = ...,
+        calibration_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_hash", b"calibration_hash", "header", b"header", "next_capture", b"next_capture", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamOpened: _TypeAlias = StreamOpened  # noqa: Y015
+
+@_typing.final
+class StreamResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ClockOffsetsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FRAME_FIELD_NUMBER: _builtins.int
+    SKEW_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSETS_FIELD_NUMBER: _builtins.int
+    skew: _builtins.float
+    """seconds between the first and the last image of the frame set"""
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """its index is the sequence number, its timestamp the capture time"""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """cameras without an image"""
+
+    @_builtins.property
+    def latency(self) -> Global___StreamLatency: ...
+    @_builtins.property
+    def counters(self) -> Global___StreamCounters: ...
+    @_builtins.property
+    def clock_offsets(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """seconds by which the clock of a camera seems to be ahead"""
+
+    def __init__(
+        self,
+        *,
+        frame: Global___Frame | None = ...,
+        skew: _builtins.float = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        latency: Global___StreamLatency | None = ...,
+        counters: Global___StreamCounters | None = ...,
+        clock_offsets: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "frame", b"frame", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_offsets", b"clock_offsets", "counters", b"counters", "frame", b"frame", "latency", b"latency", "missing", b"missing", "skew", b"skew"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamResult: _TypeAlias = StreamResult  # noqa: Y015
+
+@_typing.final
+class StreamLatency(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    ASSEMBLED_MS_FIELD_NUMBER: _builtins.int
+    QUEUED_MS_FIELD_NUMBER: _builtins.int
+    DECODED_MS_FIELD_NUMBER: _builtins.int
+    COMPUTED_MS_FIELD_NUMBER: _builtins.int
+    HELD_MS_FIELD_NUMBER: _builtins.int
+    SENT_MS_FIELD_NUMBER: _builtins.int
+    received: _builtins.float
+    """Unix time in seconds at which the first image came"""
+    assembled_ms: _builtins.float
+    """until the frame set was complete, or given up"""
+    queued_ms: _builtins.float
+    decoded_ms: _builtins.float
+    computed_ms: _builtins.float
+    held_ms: _builtins.float
+    """until as many later frame sets as `look_ahead` asks for were computed"""
+    sent_ms: _builtins.float
+    """until the result was sent"""
+    def __init__(
+        self,
+        *,
+        received: _builtins.float = ...,
+        assembled_ms: _builtins.float = ...,
+        queued_ms: _builtins.float = ...,
+        decoded_ms: _builtins.float = ...,
+        computed_ms: _builtins.float = ...,
+        held_ms: _builtins.float = ...,
+        sent_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assembled_ms", b"assembled_ms", "computed_ms", b"computed_ms", "decoded_ms", b"decoded_ms", "held_ms", b"held_ms", "queued_ms", b"queued_ms", "received", b"received", "sent_ms", b"sent_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamLatency: _TypeAlias = StreamLatency  # noqa: Y015
+
+@_typing.final
+class StreamCounters(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURES_FIELD_NUMBER: _builtins.int
+    FRAME_SETS_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    CORRUPT_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
+    captures: _builtins.int
+    """messages with images that came"""
+    frame_sets: _builtins.int
+    """that were assembled"""
+    dropped: _builtins.int
+    """frame sets that were never computed"""
+    late: _builtins.int
+    """images that came after their frame set was closed"""
+    duplicates: _builtins.int
+    missing: _builtins.int
+    """images that frame sets lacked"""
+    corrupt: _builtins.int
+    unread: _builtins.int
+    """results that a slow reader never got"""
+    def __init__(
+        self,
+        *,
+        captures: _builtins.int = ...,
+        frame_sets: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+        late: _builtins.int = ...,
+        duplicates: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        corrupt: _builtins.int = ...,
+        unread: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captures", b"captures", "corrupt", b"corrupt", "dropped", b"dropped", "duplicates", b"duplicates", "frame_sets", b"frame_sets", "late", b"late", "missing", b"missing", "unread", b"unread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCounters: _TypeAlias = StreamCounters  # noqa: Y015
+
+@_typing.final
+class StreamReceived(_message.Message):
+    """How many captures have come: whoever keeps what was sent for the case that the connection breaks may forget these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURES_FIELD_NUMBER: _builtins.int
+    captures: _builtins.int
+    def __init__(
+        self,
+        *,
+        captures: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captures", b"captures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamReceived: _TypeAlias = StreamReceived  # noqa: Y015
+
+@_typing.final
+class StreamEnded(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counters(self) -> Global___StreamCounters: ...
+    def __init__(
+        self,
+        *,
+        counters: Global___StreamCounters | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEnded: _TypeAlias = StreamEnded  # noqa: Y015

@@ -44,6 +44,11 @@ class PoseServiceStub(object):
                 request_serializer=synpose_dot_v1_dot_pose__pb2.EstimateClipRequest.SerializeToString,
                 response_deserializer=synpose_dot_v1_dot_pose__pb2.EstimateClipResponse.FromString,
                 _registered_method=True)
+        self.StreamPoses = channel.stream_stream(
+                '/synpose.v1.PoseService/StreamPoses',
+                request_serializer=synpose_dot_v1_dot_pose__pb2.StreamPosesRequest.SerializeToString,
+                response_deserializer=synpose_dot_v1_dot_pose__pb2.StreamPosesResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/synpose.v1.PoseService/ListModels',
                 request_serializer=synpose_dot_v1_dot_pose__pb2.ListModelsRequest.SerializeToString,
@@ -73,6 +78,13 @@ class PoseServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamPoses(self, request_iterator, context):
+        """Live cameras: captures go up as they are taken, poses come back as they are computed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,6 +109,11 @@ def add_PoseServiceServicer_to_server(servicer, server):
                     servicer.EstimateClip,
                     request_deserializer=synpose_dot_v1_dot_pose__pb2.EstimateClipRequest.FromString,
                     response_serializer=synpose_dot_v1_dot_pose__pb2.EstimateClipResponse.SerializeToString,
+            ),
+            'StreamPoses': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamPoses,
+                    request_deserializer=synpose_dot_v1_dot_pose__pb2.StreamPosesRequest.FromString,
+                    response_serializer=synpose_dot_v1_dot_pose__pb2.StreamPosesResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -163,6 +180,33 @@ class PoseService(object):
             '/synpose.v1.PoseService/EstimateClip',
             synpose_dot_v1_dot_pose__pb2.EstimateClipRequest.SerializeToString,
             synpose_dot_v1_dot_pose__pb2.EstimateClipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPoses(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/synpose.v1.PoseService/StreamPoses',
+            synpose_dot_v1_dot_pose__pb2.StreamPosesRequest.SerializeToString,
+            synpose_dot_v1_dot_pose__pb2.StreamPosesResponse.FromString,
             options,
             channel_credentials,
             insecure,

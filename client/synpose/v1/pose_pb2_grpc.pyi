@@ -39,6 +39,8 @@ class PoseServiceStub:
     """A few frame sets in one message (32 MiB at most), answered at once. For clips use EstimateClip."""
     EstimateClip: _grpc.StreamStreamMultiCallable[_pose_pb2.EstimateClipRequest, _pose_pb2.EstimateClipResponse]
     """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed."""
+    StreamPoses: _grpc.StreamStreamMultiCallable[_pose_pb2.StreamPosesRequest, _pose_pb2.StreamPosesResponse]
+    """Live cameras: captures go up as they are taken, poses come back as they are computed."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_pose_pb2.ListModelsRequest, _pose_pb2.ListModelsResponse]
     ListSkeletons: _grpc.UnaryUnaryMultiCallable[_pose_pb2.ListSkeletonsRequest, _pose_pb2.ListSkeletonsResponse]
 
@@ -49,6 +51,8 @@ class PoseServiceAsyncStub(PoseServiceStub):
     """A few frame sets in one message (32 MiB at most), answered at once. For clips use EstimateClip."""
     EstimateClip: _aio.StreamStreamMultiCallable[_pose_pb2.EstimateClipRequest, _pose_pb2.EstimateClipResponse]  # type: ignore[assignment]
     """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed."""
+    StreamPoses: _aio.StreamStreamMultiCallable[_pose_pb2.StreamPosesRequest, _pose_pb2.StreamPosesResponse]  # type: ignore[assignment]
+    """Live cameras: captures go up as they are taken, poses come back as they are computed."""
     ListModels: _aio.UnaryUnaryMultiCallable[_pose_pb2.ListModelsRequest, _pose_pb2.ListModelsResponse]  # type: ignore[assignment]
     ListSkeletons: _aio.UnaryUnaryMultiCallable[_pose_pb2.ListSkeletonsRequest, _pose_pb2.ListSkeletonsResponse]  # type: ignore[assignment]
 
@@ -68,6 +72,14 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_pose_pb2.EstimateClipResponse], _abc.AsyncIterator[_pose_pb2.EstimateClipResponse]]:
         """Encoded videos go up in chunks, or images in frame sets; frames come back as they are computed."""
+
+    @_abc_1.abstractmethod
+    def StreamPoses(
+        self,
+        request_iterator: _MaybeAsyncIterator[_pose_pb2.StreamPosesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_pose_pb2.StreamPosesResponse], _abc.AsyncIterator[_pose_pb2.StreamPosesResponse]]:
+        """Live cameras: captures go up as they are taken, poses come back as they are computed."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc.aio
 
+from synpose import live_wire
 from synpose.errors import SynposeError
 from synpose.skeleton import SKELETONS
 from synpose.v1 import pose_pb2 as pb
@@ -16,6 +17,8 @@ from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, skeleton_to_message
 from synpose_server.bridge import Bridge
 from synpose_server.grpc.upload import ClipUpload, check_length, check_size, images_of, start_of, timestamp_of
+from synpose_server.job import Job
+from synpose_server.live import converse
 from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
@@ -35,24 +38,25 @@ class PoseService(pb_grpc.PoseServiceServicer):
     async def EstimatePose3D(  # noqa: N802 - the name in the proto
         self, request: pb.EstimatePose3DRequest, context: Context
     ) -> pb.EstimatePose3DResponse:
-        sets = request.frame_sets
+        job, sets = Job(context.time_remaining()), request.frame_sets
         check_size(request.ByteSize(), self._settings)
         check_length(len(sets), self._settings)
-        with self._bridge.receiving():
+        with self._bridge.receiving(job):
             rig, options = await start_of(request.calibration, request.options)
         sources = match_sources(rig, gather_images(rig, [images_of(s) for s in sets], self._settings), self._settings)
         timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
-        async with self._bridge.estimate(rig, sources, options, timestamps) as running:
+        async with self._bridge.estimate(rig, sources, options, timestamps, job) as running:
             frames = [frame_to_message(frame) async for frame in running]
             return pb.EstimatePose3DResponse(header=header_to_message(running.header), frames=frames)
 
     async def EstimateClip(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.EstimateClipRequest], context: Context
     ) -> AsyncGenerator[pb.EstimateClipResponse, None]:
+        job = Job(context.time_remaining())
         with ClipUpload(self._settings) as upload:
             try:
-                with self._bridge.receiving():
-                    async for request in self._bridge.in_time(request_iterator):
+                with self._bridge.receiving(job):
+                    async for request in self._bridge.in_time(request_iterator, job):
                         await upload.take(request)
                         if request.HasField("start"):
                             await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
@@ -60,10 +64,18 @@ class PoseService(pb_grpc.PoseServiceServicer):
                 await _let_finish(request_iterator)
                 raise
             rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
-            async with self._bridge.estimate(rig, sources, upload.options, timestamps) as running:
+            async with self._bridge.estimate(rig, sources, upload.options, timestamps, job) as running:
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
                 async for frame in running:
                     yield pb.EstimateClipResponse(frame=frame_to_message(frame))
+
+    async def StreamPoses(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.StreamPosesRequest], context: Context
+    ) -> AsyncGenerator[pb.StreamPosesResponse, None]:
+        messages = (live_wire.from_client(request) async for request in request_iterator)
+        async with aclosing(converse(self._bridge.live, messages)) as answers:
+            async for answer in answers:
+                yield live_wire.to_client(answer)
 
     async def ListModels(  # noqa: N802
         self, request: pb.ListModelsRequest, context: Context

@@ -23,11 +23,17 @@ from synpose_server import metrics, observe, tracing
 from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge, Running
 from synpose_server.calls import REQUEST_ID
-from synpose_server.http import documents
+from synpose_server.http import calibration_documents, documents
+from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
+from synpose_server.http.calibration_body import answer_of, read_calibration_body
+from synpose_server.http.calibrations import add_calibrations
+from synpose_server.http.deadline import job_of
 from synpose_server.http.door import Door
+from synpose_server.http.inference import inference_routes
 from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.problems import answer_errors, problem_of
+from synpose_server.http.stream import add_stream
 from synpose_server.observe import stage
 
 __all__ = ["create_app"]
@@ -64,24 +70,35 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
             expose_headers=[REQUEST_ID, "retry-after"],
         )
     observe.subscribe(metrics.LISTENER)
+    if metrics.SCHEDULER not in engine.stats.observers:
+        engine.stats.observers.append(metrics.SCHEDULER)
     observe.subscribe(tracing.LISTENER)
+    app.include_router(inference_routes(bridge))
+    if settings.admin:
+        app.include_router(admin_routes(engine))
+    add_calibrations(app, bridge)
+    add_stream(app, bridge)
 
     @app.post(
         "/v1/pose3d",
         operation_id="estimate_pose_3d",
         summary="Estimate 3D joints",
         description=documents.POSE3D,
-        openapi_extra={"requestBody": documents.REQUEST_BODY, "parameters": PARAMETERS},
+        openapi_extra={
+            "requestBody": documents.REQUEST_BODY,
+            "parameters": [*PARAMETERS, *documents.POSE3D_PARAMETERS],
+        },
         responses=documents.POSE3D_RESPONSES,
         response_class=Response,
     )
     async def pose3d(request: Request) -> Response:
         output = read_output(request)
+        job = job_of(request.headers)
         async with AsyncExitStack() as stack:
-            with bridge.receiving():
-                body = bridge.in_time(request.stream())
+            with bridge.receiving(job):
+                body = bridge.in_time(request.stream(), job)
                 pose = await stack.enter_async_context(read_body(request.headers, body, settings))
-            estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps)
+            estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps, job)
 
             async def begin() -> tuple[Running, Frame | None]:
                 running = await stack.enter_async_context(estimate)
@@ -117,6 +134,25 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
             raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
         return Response(content, media_type=output.form.media_type)
+
+    @app.post(
+        "/v1/calibrations/estimate",
+        operation_id="estimate_calibration",
+        summary="Calibrate cameras from a person who moves before them",
+        description=calibration_documents.CALIBRATE,
+        openapi_extra={"requestBody": calibration_documents.REQUEST_BODY},
+        responses=calibration_documents.RESPONSES,
+        response_class=Response,
+    )
+    async def estimate_calibration(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            job = job_of(request.headers)
+            with bridge.receiving(job):
+                body = bridge.in_time(request.stream(), job)
+                given = await stack.enter_async_context(read_calibration_body(request.headers, body, settings))
+            calibrated = await _while_connected(request, bridge.calibrate(given, job))
+            return Response(orjson.dumps(answer_of(calibrated)), media_type="application/json")
+        raise AssertionError("the stack swallows no exception")
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
     async def models() -> documents.Models:

@@ -26,7 +26,7 @@ from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.spooled import StoredImage, StoredImages
 
-__all__ = ["PoseRequest", "read_answer", "read_body"]
+__all__ = ["PoseRequest", "limited_body", "parse_json", "read_answer", "read_body", "without_suffix"]
 
 _ANSWER_BYTES = 256 << 20  # 36,000 frames of one person in 27 joints are 60 MB
 _JSON_BYTES = 64 << 20  # parsed JSON takes several times its size in memory
@@ -51,12 +51,12 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
     if kind == "application/json":
         limit = min(settings.max_body_bytes, _JSON_BYTES)
         content = b"".join(
-            [chunk async for chunk in _limited(headers, body, limit, "; send files as multipart/form-data")]
+            [chunk async for chunk in limited_body(headers, body, limit, "; send files as multipart/form-data")]
         )
         yield await asyncio.to_thread(_from_json, content, settings)
     elif kind == "multipart/form-data":
         with Form() as form:
-            limited = _limited(headers, body, settings.max_body_bytes)
+            limited = limited_body(headers, body, settings.max_body_bytes)
             await read_form(limited, content_type, form, most_videos=settings.max_cameras)
             yield await asyncio.to_thread(_from_form, form, settings)
     else:
@@ -75,7 +75,7 @@ async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Se
             field="content-type",
         )
     limit = min(settings.max_body_bytes, _ANSWER_BYTES)
-    content = b"".join([chunk async for chunk in _limited(headers, body, limit)])
+    content = b"".join([chunk async for chunk in limited_body(headers, body, limit)])
     return await asyncio.to_thread(_answer, content, streamed=kind == "application/x-ndjson")
 
 
@@ -86,7 +86,9 @@ def _answer(content: bytes, *, streamed: bool) -> PoseSequence:
     return PoseSequence(header, tuple(frames))
 
 
-async def _limited(headers: Headers, body: AsyncIterator[bytes], limit: int, advice: str = "") -> AsyncIterator[bytes]:
+async def limited_body(
+    headers: Headers, body: AsyncIterator[bytes], limit: int, advice: str = ""
+) -> AsyncIterator[bytes]:
     """The chunks of the body; raises `LimitExceeded` from the declared length, or at the byte that is too much."""
     error = LimitExceeded(f"the body is larger than {limit} bytes{advice}", field="body")
     declared = headers.get("content-length", "")
@@ -115,13 +117,13 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
             raise InvalidInput("the field is there twice", field=name)
         else:
             single[name] = content
-    options = Options.from_mapping(_json(single["options"], "options") if "options" in single else {})
+    options = Options.from_mapping(parse_json(single["options"], "options") if "options" in single else {})
     rig = read_rig(calibration, options)
     sources: dict[str, Source] = {}
     for field, filename, file in form.videos:
         if field != "video" and field not in rig.names:
             raise _unknown_field(field)
-        camera = _without_suffix(filename) if field == "video" else field
+        camera = without_suffix(filename) if field == "video" else field
         if camera in sources:
             raise InvalidInput("two videos were sent for this camera", field="video", camera=camera)
         sources[camera] = file
@@ -129,7 +131,7 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
         if "timestamps" in single:
             raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
         return PoseRequest(rig, match_sources(rig, sources, settings), options, None)
-    times = _json(single["timestamps"], "timestamps") if "timestamps" in single else None
+    times = parse_json(single["timestamps"], "timestamps") if "timestamps" in single else None
     if times is not None and not (isinstance(times, list) and all(map(_is_number, times))):
         raise InvalidInput("timestamps must be a JSON list of numbers", field="timestamps")
     named: dict[str, list[tuple[str, StoredImage]]] = {}
@@ -158,7 +160,7 @@ def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
         for camera in cameras:
             rest = filename.removeprefix(camera)
             if rest != filename and rest[:1] in separators:
-                return camera, _without_suffix(rest)
+                return camera, without_suffix(rest)
     raise InvalidInput(
         f"the name {filename!r:.80} starts with none of the cameras {', '.join(rig.names)}; call it"
         " <camera>/<index>.jpg",
@@ -166,13 +168,13 @@ def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
     )
 
 
-def _without_suffix(filename: str) -> str:
+def without_suffix(filename: str) -> str:
     """The name before its last dot; a name may hold slashes and dots of its own."""
     return filename.rpartition(".")[0] or filename
 
 
 def _from_json(content: bytes, settings: Settings) -> PoseRequest:
-    document = _object(_json(content, "body"), "body", ("calibration", "options", "frame_sets"))
+    document = _object(parse_json(content, "body"), "body", ("calibration", "options", "frame_sets"))
     options = Options.from_mapping(document.get("options", {}))
     calibration = document.get("calibration")
     if not isinstance(calibration, dict):
@@ -206,7 +208,7 @@ def _image(camera: str, text: object) -> bytes:
     raise InvalidInput("an image is not base64", field="frame_sets.images", camera=camera)
 
 
-def _json(content: bytes, field: str) -> Any:
+def parse_json(content: bytes, field: str) -> Any:
     """The JSON in `content`; NaN and infinity are no JSON."""
     try:
         return orjson.loads(content)

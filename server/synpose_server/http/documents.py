@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from synpose.calibration import write_calibration
 from synpose.errors import (
+    DeadlineExceeded,
     InvalidInput,
     LimitExceeded,
     NotAcceptable,
@@ -33,7 +34,9 @@ __all__ = [
     "CONVERT_BODY",
     "CONVERT_RESPONSES",
     "DESCRIPTION",
+    "EXAMPLE_CALIBRATION",
     "POSE3D",
+    "POSE3D_PARAMETERS",
     "POSE3D_RESPONSES",
     "PROBLEMS",
     "REQUEST_BODY",
@@ -45,6 +48,7 @@ __all__ = [
     "Skeleton",
     "Skeletons",
     "State",
+    "problems",
 ]
 
 DESCRIPTION = """Synchronized multi-camera video of people in, 3D joints out.
@@ -56,7 +60,20 @@ POSE3D = """Send a calibration and, for each of its cameras, a video or encoded 
 The Accept header or `format` chooses the answer: JSON (the default), NDJSON, which streams a header line and then one
 frame a line as they are computed, tables (CSV, Parquet, NPZ), or a file for another program (TRC, C3D, BVH, GLB, RRD).
 What each holds is in docs/formats.md. An error that comes up while NDJSON is streamed ends it with a last line
-`{"error": {…}}` that holds the problem document."""
+`{"error": {…}}` that holds the problem document.
+
+With `X-Request-Timeout` the answer comes within so many seconds or not at all: a request that cannot make it is refused
+at once (503, with Retry-After), one that did not make it ends with 503, too (deadline-exceeded), and nothing more is
+computed for it."""
+
+POSE3D_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds from when the server has read the headers until the answer is of no use any more.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
+    }
+]
 
 
 CONVERT = """Send an answer of `/v1/pose3d`, JSON or NDJSON, and get it as a file of another format: nothing is
@@ -76,6 +93,7 @@ class Problem(BaseModel):
     detail: str = Field(description="one sentence: what is wrong and, where it can be said, what to do")
     field: str | None = Field(None, description="the part of the request that it is about")
     camera: str | None = Field(None, description="the camera that it is about")
+    retry_after: float | None = Field(None, description="seconds after which there may be a free place")
 
 
 _MODEL = {"name": "default", "version": "1", "description": "…", "skeletons": ["coco17"], "is_default": True}
@@ -170,7 +188,8 @@ class Answer(_Closed):
 _RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
 
 
-def _problems(*errors: SynposeError) -> dict[int | str, dict[str, Any]]:
+def problems(*errors: SynposeError) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that may end in one of `errors`."""
     return {
         status_of(error).http: {
             "description": (type(error).__doc__ or "").partition("\n")[0],
@@ -201,7 +220,7 @@ def _example_answer() -> PoseSequence:
     return PoseSequence(header, (Frame(0, 0.0, (person,)),))
 
 
-_CALIBRATION = json.loads(write_calibration(_example_rig()))
+EXAMPLE_CALIBRATION = json.loads(write_calibration(_example_rig()))
 _OPTIONS: dict[str, Any] = TypeAdapter(Options).json_schema()
 _OPTIONS["properties"]["max_people"] |= {"minimum": 1, "maximum": 8}
 _OPTIONS["additionalProperties"] = False
@@ -286,7 +305,7 @@ REQUEST_BODY: dict[str, Any] = {
                 },
             },
             "example": {
-                "calibration": _CALIBRATION,
+                "calibration": EXAMPLE_CALIBRATION,
                 "options": {"skeleton": "coco17"},
                 "frame_sets": [
                     {"timestamp": 0.0, "images": {"cam01": "/9j/4AAQSkZJRg==", "cam02": "/9j/4AAQSkZJRg=="}}
@@ -314,13 +333,14 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 POSE3D_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_ANSWERS,
-    **_problems(
+    **problems(
         NotFound("no model 'big'; there are default", field="options.model"),
         NotAcceptable("none of the accepted media types is offered", field="accept"),
         LimitExceeded("the body is larger than 1073741824 bytes", field="body"),
         VideoError("this is no video", field="video", camera="cam02"),
         ServerError("the server failed; its log says why"),
         Overloaded("the server is busy"),
+        DeadlineExceeded("the deadline passed before the answer was computed"),
     ),
 }
 CONVERT_BODY: dict[str, Any] = {
@@ -338,7 +358,7 @@ CONVERT_BODY: dict[str, Any] = {
 }
 CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_ANSWERS,
-    **_problems(
+    **problems(
         NotFound("no person 3; there are 0, 1", field="person"),
         NotAcceptable("none of the accepted media types is offered", field="accept"),
         LimitExceeded("the body is larger than 268435456 bytes", field="body"),
@@ -347,5 +367,5 @@ CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
         Overloaded("the server is busy"),
     ),
 }
-PROBLEMS = _problems(ServerError("the server failed; its log says why"))
-BUSY = _problems(Overloaded("the models are not loaded yet"))
+PROBLEMS = problems(ServerError("the server failed; its log says why"))
+BUSY = problems(Overloaded("the models are not loaded yet"))

@@ -23,8 +23,9 @@ _OPEN = ("/", "/healthz", "/readyz", "/startupz", "/openapi.json")  # what needs
 _SCOPES = (  # the first that begins a path names the scope of its key; any key does for other paths
     ("/metrics", "metrics"),
     ("/v1/pose3d", "estimate"),
+    ("/v1/calibrations/estimate", "estimate"),
     ("/v1/stream", "stream"),
-    ("/v2/repository", "admin"),
+    ("/v1/models/", "admin"),
     ("/v2/models", "estimate"),
 )
 _UNCOUNTED = (*_OPEN, "/metrics")  # answered until the very end

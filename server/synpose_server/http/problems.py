@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -28,7 +29,7 @@ __all__ = ["MEDIA_TYPE", "answer", "answer_errors", "problem_of"]
 MEDIA_TYPE = "application/problem+json"
 
 _CLIENT_GONE = 499  # as nginx calls it
-_RETRY_SECONDS = 5  # a clip takes longer, but there are several, and their ends are spread
+_RETRY_SECONDS = 5  # where it is not known when: a clip takes longer, but there are several, and their ends are spread
 _UNREAD = (LimitExceeded, NotAcceptable, Overloaded, Unauthenticated, PermissionDenied)
 
 
@@ -49,7 +50,8 @@ def answer(error: Exception) -> Response:
         call.reason = problem["type"].rpartition(":")[2]
     headers = dict(getattr(error, "headers", None) or {})
     if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(1 if isinstance(error, RateLimited) else _RETRY_SECONDS)
+        known = 1 if isinstance(error, RateLimited) else error.retry_after
+        headers["Retry-After"] = str(max(1, math.ceil(known or _RETRY_SECONDS)))
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, _UNREAD) or problem.get("field") == "body":

@@ -1,0 +1,76 @@
+"""From the body of `POST /v1/calibrations/estimate` to what the engine takes, and from its answer to JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration_options import CalibrationOptions
+from synpose.errors import InvalidInput
+from synpose.rig import Camera
+from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
+from synpose_server.http.body import limited_body, parse_json, without_suffix
+from synpose_server.http.form import Form, read_form
+from synpose_server.settings import Settings
+from synpose_server.sources import Source
+
+__all__ = ["answer_of", "read_calibration_body"]
+
+
+@asynccontextmanager
+async def read_calibration_body(
+    headers: Headers, body: AsyncIterator[bytes], settings: Settings
+) -> AsyncIterator[CalibrationRequest]:
+    """The request in `body`; its uploads are there until the block is left. Raises from `synpose.errors`."""
+    content_type = headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise InvalidInput("the body must be multipart/form-data", field="content-type")
+    with Form() as form:
+        limited = limited_body(headers, body, settings.max_body_bytes)
+        await read_form(limited, content_type, form, most_videos=2 * settings.max_cameras)
+        yield await asyncio.to_thread(_from_form, form)
+
+
+def answer_of(calibrated: Calibrated) -> dict[str, Any]:
+    """The calibration in Synpose's own JSON, as every door reads it back, and the report."""
+    return {"calibration": json.loads(write_calibration(calibrated.rig)), "report": asdict(calibrated.report)}
+
+
+def _from_form(form: Form) -> CalibrationRequest:
+    small: dict[str, bytes] = {}
+    for name, _, content in form.fields:
+        if name not in ("options", "calibration"):
+            raise _unknown_field(name)
+        if name in small:
+            raise InvalidInput("the field is there twice", field=name)
+        small[name] = content
+    if form.images:
+        raise _unknown_field("frame")
+    sources: dict[str, dict[str, Source]] = {"video": {}, "board": {}}
+    for field, filename, file in form.videos:
+        if field not in sources:
+            raise _unknown_field(field)
+        camera = without_suffix(filename)
+        if camera in sources[field]:
+            raise InvalidInput("two videos were sent for this camera", field=field, camera=camera)
+        sources[field][camera] = file
+    options = CalibrationOptions.from_mapping(parse_json(small.get("options", b"{}"), "options"))
+    lenses: dict[str, Camera] = {}
+    if "calibration" in small:  # only its lenses are used, so its unit of length does not matter
+        lenses = {camera.name: camera for camera in read_calibration({"calibration": small["calibration"]})}
+    return CalibrationRequest(sources["video"], options, lenses, sources["board"])
+
+
+def _unknown_field(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"there is no field {name!r:.80}, or it needs a file name; fields are options, video and board (files called"
+        " <camera>.mp4), and calibration (a file whose lenses are used)",
+        field=name[:80],
+    )

@@ -1,0 +1,70 @@
+"""The WebSocket `/v1/stream`: what `StreamPoses` is over gRPC, for browsers; docs/streaming.md has the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from urllib.parse import urlsplit
+
+import orjson
+from fastapi import FastAPI, WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from synpose import live_json
+from synpose.errors import Overloaded, SynposeError
+from synpose.live import ToServer
+from synpose_server.bridge import Bridge
+from synpose_server.http.problems import problem_of
+from synpose_server.live import converse
+
+__all__ = ["add_stream"]
+
+log = logging.getLogger(__name__)
+
+_POLICY, _FAILED, _LATER = 1008, 1011, 1013  # close codes of RFC 6455 and its registry
+
+
+def add_stream(app: FastAPI, bridge: Bridge) -> None:
+    """Answer the WebSocket `/v1/stream`.
+
+    A page of another origin is refused: browsers let any page open a WebSocket to any server.
+    """
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        origin = socket.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != socket.headers.get("host"):
+            await socket.close(_POLICY)  # before it is accepted: 403
+            return
+        await socket.accept()
+        try:
+            async with aclosing(_messages(socket)) as messages, aclosing(converse(bridge.live, messages)) as answers:
+                async for answer in answers:
+                    async with asyncio.timeout(bridge.live.idle_seconds):  # nobody reads
+                        await socket.send_text(live_json.to_client(answer))
+            await socket.close()
+        except (WebSocketDisconnect, TimeoutError):
+            await _close(socket, _POLICY)
+        except Exception as error:
+            if not isinstance(error, SynposeError):
+                log.exception("a stream failed")
+            problem = problem_of(error)
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())
+            code = _LATER if isinstance(error, Overloaded) else _FAILED if problem["status"] >= 500 else _POLICY
+            await _close(socket, code)
+
+
+async def _messages(socket: WebSocket) -> AsyncGenerator[ToServer, None]:
+    """What the client says, until it goes away."""
+    while (event := await socket.receive())["type"] == "websocket.receive":
+        text = event.get("text")
+        yield live_json.from_client(event["bytes"] if text is None else text)
+
+
+async def _close(socket: WebSocket, code: int) -> None:
+    with suppress(WebSocketDisconnect, RuntimeError):
+        if socket.application_state is WebSocketState.CONNECTED:
+            await socket.close(code)

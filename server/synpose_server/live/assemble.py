@@ -1,0 +1,163 @@
+"""From images of single cameras to frame sets: pure logic, which is told the time and never looks at a clock."""
+
+from __future__ import annotations
+
+import statistics
+from bisect import insort
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from synpose.live import StreamPolicy
+
+__all__ = ["Assembler", "PendingSet"]
+
+_FPS = 30.0  # until the images tell
+_MOST_PENDING = 32  # frame sets that wait for images; the oldest of more goes on
+_REMEMBERED = 256  # timestamps of a camera that are known again
+_GONE_ON = 2  # later images after which a camera will not send an earlier one: their order may be off by one
+_INTERVALS, _ENOUGH = 32, 5
+
+
+@dataclass(eq=False)
+class PendingSet:
+    """Images that belong together, `time` being that of the first that came.
+
+    `received` and `assembled` are when its first image came and when it was closed, in the seconds of whoever tells
+    the assembler the time.
+    """
+
+    time: float
+    received: float
+    images: dict[str, bytes] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    sealed: bool = False
+    assembled: float = 0.0
+
+    @property
+    def skew(self) -> float:
+        """Seconds between the first and the last image."""
+        return max(self.times.values()) - min(self.times.values()) if self.times else 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes of its images."""
+        return sum(map(len, self.images.values()))
+
+
+class Assembler:
+    """Pairs the images of `cameras` by their timestamps; closed sets come out in the order of their times.
+
+    An image joins the nearest set within the sync window that has none of its camera. A set is closed when all sets
+    before it are, and it is complete, sealed, waited for long enough, or every camera that it lacks has gone on. What
+    comes for a set that was closed is late, and what was seen before is a duplicate: both are counted and left out.
+    `fps` is the rate of the cameras where it is known.
+    """
+
+    def __init__(self, cameras: Sequence[str], policy: StreamPolicy, fps: float | None = None) -> None:
+        self._cameras, self._policy, self._fps = tuple(cameras), policy, fps
+        self._pending: list[PendingSet] = []
+        self._last: PendingSet | None = None  # that was closed
+        self._seen: dict[str, deque[float]] = {camera: deque(maxlen=_REMEMBERED) for camera in cameras}
+        self._intervals: dict[str, deque[float]] = {camera: deque(maxlen=_INTERVALS) for camera in cameras}
+        self.late = self.duplicates = self.missing = self.dropped = self.closed = 0
+
+    @property
+    def window(self) -> float:
+        """Seconds within which images belong together."""
+        if self._policy.sync_window is not None:
+            return self._policy.sync_window
+        if self._fps is not None:
+            return 0.5 / self._fps
+        usual = [statistics.median(steps) for steps in self._intervals.values() if len(steps) >= _ENOUGH]
+        return 0.5 * min(usual, default=1 / _FPS)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the images that wait."""
+        return sum(pending.size for pending in self._pending)
+
+    @property
+    def due(self) -> float | None:
+        """When the first set will have waited for long enough."""
+        return self._pending[0].received + self._policy.max_wait if self._pending else None
+
+    def add(self, camera: str, time: float, image: bytes, now: float) -> None:
+        """Take in the image of a camera, taken at `time`."""
+        if self._is_known(camera, time):
+            return
+        if self._comes_late(camera, time):
+            self.late += 1
+            return
+        near = [
+            s for s in self._pending if not s.sealed and camera not in s.images and abs(s.time - time) <= self.window
+        ]
+        place = min(near, key=lambda s: abs(s.time - time), default=None)
+        if place is None:
+            place = PendingSet(time, now)
+            insort(self._pending, place, key=lambda s: s.time)
+        place.images[camera], place.times[camera] = image, time
+
+    def add_set(self, time: float, images: Mapping[str, bytes], now: float) -> None:
+        """Take in all images that there are of a frame set, none or more."""
+        new = {camera: image for camera, image in images.items() if not self._is_known(camera, time)}
+        if images and not new:
+            return
+        if self._last is not None and time <= self._last.time:
+            self.late += len(new)
+            return
+        insort(self._pending, PendingSet(time, now, new, dict.fromkeys(new, time), sealed=True), key=lambda s: s.time)
+
+    def take(self, now: float) -> list[PendingSet]:
+        """The sets that are closed by now."""
+        taken = []
+        while self._pending and self._is_closed(self._pending[0], now):
+            taken += self._close(now)
+        return taken
+
+    def force(self, now: float) -> list[PendingSet]:
+        """Close the oldest set as it is."""
+        return self._close(now) if self._pending else []
+
+    def flush(self, now: float) -> list[PendingSet]:
+        """Close all sets as they are: nothing follows."""
+        return [closed for _ in range(len(self._pending)) for closed in self._close(now)]
+
+    def _is_known(self, camera: str, time: float) -> bool:
+        seen = self._seen[camera]
+        if time in seen:
+            self.duplicates += 1
+            return True
+        if seen and 0 < time - seen[-1] < 1:
+            self._intervals[camera].append(time - seen[-1])
+        seen.append(time)
+        return False
+
+    def _comes_late(self, camera: str, time: float) -> bool:
+        last = self._last
+        if last is None or time > last.time + self.window:
+            return False
+        return time <= last.time or camera not in last.images
+
+    def _is_closed(self, first: PendingSet, now: float) -> bool:
+        absent = [camera for camera in self._cameras if camera not in first.images]
+        if first.sealed or not absent or len(self._pending) > _MOST_PENDING:
+            return True
+        if now - first.received >= self._policy.max_wait:
+            return True
+        return self._policy.on_missing != "wait" and all(self._has_gone_on(camera) for camera in absent)
+
+    def _has_gone_on(self, camera: str) -> bool:
+        return sum(camera in later.images for later in self._pending[1:]) >= _GONE_ON
+
+    def _close(self, now: float) -> list[PendingSet]:
+        """The oldest set, or nothing where it lacks images and such ones are dropped."""
+        self._last = first = self._pending.pop(0)
+        first.assembled = now
+        absent = len(self._cameras) - len(first.images)
+        self.closed += 1
+        self.missing += absent
+        if absent and self._policy.on_missing == "drop":
+            self.dropped += 1
+            return []
+        return [first]

@@ -1,0 +1,234 @@
+"""All live streams of a server: opened, resumed, given up, and never more than the settings allow."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+
+from synpose.errors import InvalidInput, NotFound, Overloaded
+from synpose.live import Resume, Start, StreamCounters, ToServer
+from synpose.rig import Rig
+from synpose_server.engine import Engine
+from synpose_server.live.calibrations import Calibrations, hash_of
+from synpose_server.live.poser import Poser
+from synpose_server.live.session import Session
+from synpose_server.requests import check_sent, read_rig
+
+__all__ = ["Link", "SessionCounts", "Sessions"]
+
+
+@dataclass
+class SessionCounts:
+    """What happened to streams since the start of the server."""
+
+    opened: int = 0
+    resumed: int = 0
+    ended: int = 0
+    failed: int = 0
+    expired: int = 0
+    refused: int = 0
+
+
+class Link:
+    """What ties a session to a connection: events on the loop of that connection."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.is_taken_over = False
+        self.fails = False  # the session ends with the connection
+        self.sending_since: float | None = None  # `time.monotonic`, while results wait for who reads them
+        self.changed, self.room = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def notify(self) -> None:
+        """Something of the session changed; from any thread."""
+        with suppress(RuntimeError):  # the loop has ended, and the connection with it
+            self._loop.call_soon_threadsafe(self._set)
+
+    def take_over(self) -> None:
+        """Another connection has resumed the session."""
+        self.is_taken_over = True
+        self.notify()
+
+    def is_stalled(self, seconds: float) -> bool:
+        """Whether nobody has read a result for so long."""
+        return self.sending_since is not None and time.monotonic() - self.sending_since > seconds
+
+    async def wait(self, until: float | None) -> None:
+        """Return at the next change, or at `until` (`time.monotonic`)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+                await self.changed.wait()
+        self.changed.clear()
+
+    def _set(self) -> None:
+        self.changed.set()
+        self.room.set()
+
+
+@dataclass(eq=False)
+class _Entry:
+    session: Session
+    link: Link | None = None
+    expiry: asyncio.TimerHandle | None = None
+    since: float = 0.0  # when its connection broke
+
+
+class Sessions:
+    """The streams of one engine and the threads that they compute in; all doors share it.
+
+    `counts`, `totals`, `attached` and `detached` are for those who watch the server. Except for `close`, its methods
+    are called on one event loop.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.settings
+        self.engine, self.counts = engine, SessionCounts()
+        self.calibrations = Calibrations(settings.max_calibrations)
+        self.idle_seconds = settings.stream_idle_seconds
+        self._working = ThreadPoolExecutor(settings.max_streams, "synpose-stream")
+        self._decoding = ThreadPoolExecutor(settings.graph_threads, "synpose-decode")
+        self._entries: dict[str, _Entry] = {}
+        self.draining = False
+        self._gone: Counter[str] = Counter()  # what streams that are over have counted
+
+    @property
+    def totals(self) -> StreamCounters:
+        """What happened to the captures of all streams since the start of the server."""
+        total = self._gone.copy()
+        for entry in self._entries.values():
+            total.update(asdict(entry.session.counters))
+        return StreamCounters(**total)
+
+    @property
+    def attached(self) -> int:
+        """Streams with a connection."""
+        return sum(entry.link is not None for entry in self._entries.values())
+
+    @property
+    def detached(self) -> int:
+        """Streams that wait for their client to come back."""
+        return len(self._entries) - self.attached
+
+    @asynccontextmanager
+    async def attach(self, first: ToServer) -> AsyncIterator[Link]:
+        """The session that the first message of a connection asks for; it outlives the block, unless `Link.fails`.
+
+        Raises what is wrong with the message, `NotFound` for a token that is not known (any more), and `Overloaded`
+        where there are as many streams as the settings allow.
+        """
+        match first:
+            case Start():
+                entry = await self._open(first)
+            case Resume(token, last):
+                entry = self._resume(token, last)
+            case _:
+                raise InvalidInput("the first message must be start or resume", field="start")
+        link = entry.link = Link(entry.session)
+        entry.session.on_change = link.notify
+        try:
+            yield link
+        finally:
+            if entry.link is link:
+                self._detach(entry, keep=not link.fails)
+
+    def drain(self) -> None:
+        """The server is about to stop: no capture is taken any more, and every stream ends once it is answered."""
+        self.draining = True
+        for entry in self._entries.values():
+            entry.session.finish(time.monotonic())
+            if entry.link is not None:
+                entry.link.notify()
+
+    def close(self) -> None:
+        """Give up every stream; returns when no thread is at work on one."""
+        for entry in list(self._entries.values()):
+            entry.session.close()
+        self._working.shutdown()
+        self._decoding.shutdown()
+
+    async def _open(self, start: Start) -> _Entry:
+        self._make_room()
+        if isinstance(start.calibration, str):
+            rig = self.calibrations[start.calibration]
+        else:
+            rig = await asyncio.to_thread(read_rig, start.calibration, start.options)
+        policy, settings = start.policy, self.engine.settings
+        check_sent(rig, policy.cameras or rig.names, "policy.cameras", settings)
+        digest = hash_of(rig)
+        rig = Rig(tuple(camera for camera in rig if not policy.cameras or camera.name in policy.cameras))
+        poser = Poser(self.engine, rig, start.options, policy.look_ahead, self._decoding)
+        self._make_room()
+        session = Session(
+            secrets.token_urlsafe(24),
+            digest,
+            poser,
+            rig.names,
+            policy,
+            start.options.fps,
+            self._working,
+            settings.stream_bytes,
+        )
+        entry = self._entries[session.token] = _Entry(session)
+        self.counts.opened += 1
+        return entry
+
+    def _resume(self, token: str, last_sequence: int | None) -> _Entry:
+        if token not in self._entries:
+            raise NotFound("there is no such stream (any more); start a new one", field="resume")
+        entry = self._entries[token]
+        entry.session.rewind(last_sequence)
+        if entry.link is not None:
+            entry.link.take_over()
+        if entry.expiry is not None:
+            entry.expiry.cancel()
+        self.counts.resumed += 1
+        return entry
+
+    def _make_room(self) -> None:
+        """Raise `Overloaded` when all places are taken.
+
+        A stream without a connection gives way, the oldest first, and so does one that nobody reads.
+        """
+        if len(self._entries) < self.engine.settings.max_streams:
+            return
+        left = [e for e in self._entries.values() if e.link is None or e.link.is_stalled(self.idle_seconds)]
+        if not left:
+            self.counts.refused += 1
+            raise Overloaded(f"{len(self._entries)} streams are open already; try again later")
+        self._expire(min(left, key=lambda entry: entry.since))
+
+    def _detach(self, entry: _Entry, *, keep: bool) -> None:
+        entry.link = None
+        entry.session.on_change = _nobody
+        seconds = self.engine.settings.stream_resume_seconds
+        if keep and not entry.session.is_closed:
+            entry.since = time.monotonic()
+            entry.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, entry)
+            return
+        self.counts.failed += entry.session.error is not None
+        self._remove(entry)
+
+    def _expire(self, entry: _Entry) -> None:
+        if entry.session.is_answered:
+            self.counts.ended += 1
+        else:
+            self.counts.expired += 1
+        self._remove(entry)
+
+    def _remove(self, entry: _Entry) -> None:
+        if entry.expiry is not None:
+            entry.expiry.cancel()
+        if self._entries.pop(entry.session.token, None) is not None:
+            self._gone.update(asdict(entry.session.counters))
+        entry.session.close()
+
+
+def _nobody() -> None:
+    """Who is told of changes while there is no connection."""

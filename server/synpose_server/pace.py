@@ -1,0 +1,98 @@
+"""How long an estimate takes, learned from those that ran, and one estimate as admission sees it."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from synpose.errors import Overloaded
+from synpose_server.job import Job
+
+__all__ = ["Pace", "Place"]
+
+_GAIN = 0.1  # of a new value in the running estimate
+_DOUBT = 2.0  # mean deviations by which a deadline is to be met
+
+
+class _Mean:
+    """An exponentially weighted mean and mean deviation, as TCP estimates round trips; 0 while nothing is known."""
+
+    def __init__(self) -> None:
+        self.mean = self.deviation = 0.0
+        self._known = False
+
+    def add(self, value: float) -> None:
+        if not self._known:
+            self.mean, self.deviation, self._known = value, value / 2, True
+            return
+        self.deviation += _GAIN * (abs(value - self.mean) - self.deviation)
+        self.mean += _GAIN * (value - self.mean)
+
+
+class Pace:
+    """Seconds an image of the first frame set of an estimate, which opens sources and finds people, and of a later."""
+
+    def __init__(self) -> None:
+        self._first, self._later = _Mean(), _Mean()
+
+    def seconds(self, images: int, first: int, later: int) -> float:
+        """For so many first and later frame sets of `images` images."""
+        return images * (first * self._first.mean + later * self._later.mean)
+
+    def doubt(self, images: int, first: int, later: int) -> float:
+        """By how much `seconds` is usually wrong."""
+        return images * math.hypot(first * self._first.deviation, math.sqrt(later) * self._later.deviation)
+
+    def add(self, images: int, is_first: bool, seconds: float) -> None:
+        """Learn what a frame set has taken."""
+        (self._first if is_first else self._later).add(seconds / images)
+
+
+class Place:
+    """One estimate that runs or waits: its job, how much there is to do and how far it is.
+
+    `frame_sets` None is a length that is not known yet. Written by the thread that computes, read by the event loop.
+    """
+
+    def __init__(self, job: Job, cameras: int, frame_sets: int | None = None, pace: Pace | None = None) -> None:
+        self.job = job
+        self._cameras, self._pace = cameras, Pace() if pace is None else pace
+        self._frame_sets = 1 if frame_sets is None else frame_sets
+        self._done = 0
+        self._since: float | None = None  # of the frame set under way
+
+    @property
+    def seconds(self) -> float:
+        """What is still to be computed, as far as the pace is known."""
+        under_way = 0.0 if self._since is None else time.monotonic() - self._since
+        return max(self._pace.seconds(self._cameras, *self._left) - under_way, 0.0)
+
+    @property
+    def _left(self) -> tuple[int, int]:
+        """First and later frame sets that are not done."""
+        first = 0 if self._done else 1
+        return first, max(self._frame_sets - self._done - first, 0)
+
+    def check(self, wait: float = 0.0) -> None:
+        """Raise as `Job.check`, or `Overloaded` if what is left, begun in `wait` seconds, would probably be late."""
+        self.job.check()
+        needed = wait + self.seconds + _DOUBT * self._pace.doubt(self._cameras, *self._left)
+        if needed > self.job.remaining:
+            raise Overloaded(f"the answer would take {needed:.2g} s, longer than its deadline allows", retry_after=wait)
+
+    def expect(self, frame_sets: int | None) -> None:
+        """The length has become known; raises as `check`."""
+        if frame_sets is not None:
+            self._frame_sets = frame_sets
+        self.check()
+
+    def begin(self) -> None:
+        """A frame set is begun: the first one already when its sources are opened."""
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def end(self) -> None:
+        """The frame set that was begun is done."""
+        if self._since is not None:
+            self._pace.add(self._cameras, not self._done, time.monotonic() - self._since)
+        self._done, self._since = self._done + 1, None

@@ -1,0 +1,90 @@
+"""What streams may cost: places, idleness, clocks; over the WebSocket of a real server with one real model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from tests.e2e.clip import CAMERAS, RIG, jpegs
+from tests.server.live_server import serve
+
+import synpose
+from synpose.errors import InvalidInput, Overloaded
+from synpose.live import StreamPolicy
+from synpose_server.engine import Engine
+from synpose_server.live.calibrations import Calibrations
+from synpose_server.settings import Settings
+
+EVERY = StreamPolicy(mode="every", max_wait=20.0)
+Open = Callable[[Settings], synpose.Client]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(Settings(), only="quick")
+
+
+@pytest.fixture
+def connect(engine: Engine) -> Iterator[Open]:
+    """A client of a server with the given settings."""
+    with ExitStack() as stack:
+
+        def start(settings: Settings) -> synpose.Client:
+            engine.settings = settings
+            return stack.enter_context(synpose.Client(stack.enter_context(serve(engine))))
+
+        yield start
+
+
+def test_places_are_bounded_and_given_back(connect: Open) -> None:
+    """One stream more than there are places is told so; one that was left gives way."""
+    client = connect(Settings(max_streams=2))
+    with client.live(RIG, model="quick"):
+        with client.live(RIG, model="quick"), pytest.raises(Overloaded, match="2 streams"), client.live(RIG):
+            pass
+        with client.live(RIG, model="quick") as stream:
+            stream.end()
+            assert list(stream) == []
+
+
+def test_an_idle_stream_is_ended(connect: Open) -> None:
+    """Who sends nothing for the time that the settings give loses the stream, and is told why."""
+    client = connect(Settings(stream_idle_seconds=0.3))
+    with client.live(RIG, model="quick") as stream, pytest.raises(InvalidInput, match="nothing was sent"):
+        next(stream)
+
+
+def test_a_calibration_gives_way_to_newer_ones() -> None:
+    """The store of calibrations is bounded; what fell out is NotFound."""
+    store = Calibrations(2)
+    one, two, three = (store.put(RIG.subset(CAMERAS[:k])) for k in (1, 2, 3))
+    assert store.put(RIG.subset(CAMERAS[:2])) == two
+    with pytest.raises(synpose.NotFound):
+        store[one]
+    assert store[three].names == CAMERAS[:3]
+
+
+@pytest.mark.parametrize("clock", ["align", "trust"])
+def test_clocks_that_are_apart(connect: Open, clock: str) -> None:
+    """A clock that is 200 ms ahead is found and told; aligned, every frame set is complete."""
+    ahead, late = 0.2, CAMERAS[1]
+    images = {camera: jpegs(camera) for camera in CAMERAS}
+    client = connect(Settings())
+    policy = StreamPolicy.from_mapping({"mode": "every", "clock": clock, "max_wait": 20.0})
+    with client.live(RIG, policy, model="quick", fps=30) as stream:
+        begun = time.monotonic()  # sent as cameras do: their clocks are told by what each image needs
+        for k in range(12):
+            time.sleep(max(0.0, begun + k / 30 - time.monotonic()))
+            for camera in CAMERAS:
+                stream.send_image(camera, k / 30 + ahead * (camera == late), images[camera][k % 8])
+        stream.end()
+        poses = list(stream)
+    offsets = poses[-1].clock_offsets
+    assert offsets[late] - offsets[CAMERAS[0]] == pytest.approx(ahead, abs=0.03)
+    if clock == "align":
+        assert [pose.missing for pose in poses] == [()] * 12
+        assert max(pose.skew for pose in poses) < 1 / 60
+    else:
+        assert poses[0].missing == (late,)

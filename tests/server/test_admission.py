@@ -1,0 +1,198 @@
+"""Admission: places, the line before them, and who is told at once that the answer would be too late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from synpose.errors import DeadlineExceeded, Overloaded
+from synpose_server.admission import Admission
+from synpose_server.job import Job
+from synpose_server.pace import Pace, Place
+from synpose_server.stats import Stats
+
+
+class Line:
+    """Admission with estimates that hold their place until they are told to leave."""
+
+    def __init__(self, places: int = 1, most: int = 8, patience: float = 10.0) -> None:
+        self.stats = Stats()
+        self.admission = Admission(places, most, patience, self.stats)
+        self.order: list[str] = []
+
+    def learn(self, seconds: float) -> None:
+        """An image costs `seconds`, for sure."""
+        pace = self.admission._paces["default"]
+        for _ in range(200):
+            pace.add(1, True, seconds)
+            pace.add(1, False, seconds)
+
+    def enter(self, name: str, leave: asyncio.Event, job: Job | None = None, sets: int = 1) -> asyncio.Task[None]:
+        async def run() -> None:
+            async with self.admission.place(Job() if job is None else job, 1, sets):
+                self.order.append(name)
+                await leave.wait()
+
+        return asyncio.create_task(run())
+
+    def counted(self) -> dict[str, int]:
+        return {outcome: n for (_, outcome), n in self.stats.counts.items()}
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 20))
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_places_are_given_in_order() -> None:
+    """As many as there are places begin; the others in the order in which they came."""
+
+    async def test() -> None:
+        line, leave = Line(places=2), asyncio.Event()
+        tasks = [line.enter(name, leave) for name in "abcd"]
+        await settle()
+        assert line.order == ["a", "b"]
+        assert (line.admission.running, line.admission.waiting) == (2, 2)
+        leave.set()
+        await asyncio.gather(*tasks)
+        assert line.order == ["a", "b", "c", "d"]
+        assert (line.admission.running, line.admission.waiting) == (0, 0)
+        assert line.counted() == {"executed": 4}
+
+    run(test())
+
+
+def test_the_line_is_bounded() -> None:
+    """Who finds it full is told at once, and nobody else is harmed."""
+
+    async def test() -> None:
+        line, leave = Line(most=1), asyncio.Event()
+        tasks = [line.enter(name, leave) for name in "abc"]
+        await settle()
+        with pytest.raises(Overloaded, match="1 requests are waiting"):
+            line.admission.check(Job())
+        with pytest.raises(Overloaded):
+            await tasks[2]
+        leave.set()
+        await asyncio.gather(*tasks[:2])
+        assert line.counted() == {"executed": 2, "rejected": 2}
+
+    run(test())
+
+
+def test_patience_ends() -> None:
+    """Without a deadline one waits as long as the settings say."""
+
+    async def test() -> None:
+        line, leave = Line(patience=0.01), asyncio.Event()
+        first = line.enter("a", leave)
+        await settle()
+        with pytest.raises(Overloaded, match="busy with other clips"):
+            await line.enter("b", leave)
+        leave.set()
+        await first
+
+    run(test())
+
+
+def test_who_stops_waiting_leaves_the_line() -> None:
+    """A cancelled wait takes no place, also when the place comes in the same moment."""
+
+    async def test() -> None:
+        line, leave = Line(), asyncio.Event()
+        async with line.admission.place(Job(), 1):
+            b, c, d = (line.enter(name, leave) for name in "bcd")
+            await settle()
+            c.cancel()
+            await settle()
+            assert line.admission.waiting == 2
+        b.cancel()  # it has been given the place, but has not run yet
+        leave.set()
+        await asyncio.wait((b, c, d))
+        assert line.order == ["d"]
+        assert line.counted() == {"executed": 2, "cancelled": 2}
+        assert line.admission.running == 0
+
+    run(test())
+
+
+def test_who_would_be_late_is_told_at_once() -> None:
+    """The line and one's own length count: what fits is let in, what does not is refused with the time to come back."""
+
+    async def test() -> None:
+        line, leave = Line(), asyncio.Event()
+        line.learn(1.0)
+        a = line.enter("a", leave, sets=5)
+        await settle()
+        with pytest.raises(Overloaded, match="longer than its deadline") as caught:
+            await line.enter("b", leave, Job(5.5))
+        assert caught.value.retry_after == pytest.approx(5, abs=0.5)
+        with pytest.raises(Overloaded):
+            line.admission.check(Job(5.5))
+        line.admission.check(Job(7))
+        c = line.enter("c", leave, Job(8), sets=2)
+        await settle()
+        with pytest.raises(Overloaded):
+            await line.enter("d", leave, Job(7.5))  # c, before it, makes it late
+        e = line.enter("e", leave, Job(9))
+        await settle()
+        leave.set()
+        await asyncio.gather(a, c, e)
+        assert line.order == ["a", "c", "e"]
+        assert line.counted() == {"executed": 3, "rejected": 3}
+
+    run(test())
+
+
+def test_whose_deadline_passes_in_the_line_never_begins() -> None:
+    """Expired in the line: told so when the deadline passes. Hopeless when its turn comes: passed over."""
+
+    async def test() -> None:
+        line, leave = Line(), asyncio.Event()
+        a = line.enter("a", leave)
+        await settle()
+        with pytest.raises(DeadlineExceeded):
+            await line.enter("b", leave, Job(0.01))
+        c, d = line.enter("c", leave, job := Job(60)), line.enter("d", leave)
+        await settle()
+        line.learn(1.0)
+        job.deadline = time.monotonic() + 0.5
+        leave.set()
+        with pytest.raises(Overloaded):
+            await c
+        await asyncio.gather(a, d)
+        assert line.order == ["a", "d"]
+        assert line.counted() == {"executed": 2, "expired": 1, "rejected": 1}
+
+    run(test())
+
+
+def test_a_place_learns_and_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frame set has a pace of its own; time that has passed in one does not count twice."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace()
+    for seconds in (3.0, 1.0):
+        place = Place(Job(), 2, None if seconds == 3 else 3, pace)
+        for took in (seconds, 0.5, 0.5):
+            place.begin()
+            now += took
+            place.end()
+    fresh = Place(Job(), 4, 11, pace)
+    first, later = (0.9 * 3 + 0.1) / 2, 0.5 / 2  # seconds an image
+    assert fresh.seconds == pytest.approx(4 * (first + 10 * later))
+    fresh.begin()
+    now += 1
+    assert fresh.seconds == pytest.approx(4 * (first + 10 * later) - 1)
+    fresh.end()
+    assert fresh.seconds < 4 * 10 * later + 1e-6
+    fresh.expect(5)
+    assert fresh.seconds == pytest.approx(4 * 4 * later)
