@@ -25,7 +25,7 @@ from websockets.typing import Origin
 import synpose
 from synpose import live_json
 from synpose.cli import main
-from synpose.errors import InvalidInput, NotFound, OptionsError
+from synpose.errors import Draining, InvalidInput, NotFound, OptionsError
 from synpose.formats import ndjson
 from synpose.live import Ack, Capture, End, Opened, Resume, Start, StreamPolicy
 from synpose.options import Options
@@ -317,6 +317,24 @@ def test_a_client_begins_anew_when_the_server_was_killed(tmp_path: Path) -> None
         assert pose.sequence == 0
         assert pose.frame.timestamp == pytest.approx(TIMES[1], abs=1e-6)
         assert stream.restarts == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_stops_answers_what_came_and_says_so(tmp_path: Path, scheme: str) -> None:
+    """On SIGTERM a stream gets the results of what it has sent, then `Draining`, and the server ends well."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        http, grpc = one.getsockname()[1], two.getsockname()[1]
+    port = {"http": http, "grpc": grpc}[scheme]
+    with _serving(tmp_path / "log", http, grpc) as server, synpose.Client(f"{scheme}://127.0.0.1:{port}") as client:
+        with client.live(RIG, StreamPolicy(mode="every", look_ahead=1), model=MODEL) as stream:
+            for time, images in zip(TIMES[:3], SETS[:3], strict=True):
+                stream.send(time, images)
+            assert next(stream).sequence == 0
+            server.terminate()
+            assert [next(stream).sequence, next(stream).sequence] == [1, 2]
+            with pytest.raises(Draining):
+                next(stream)
+        assert server.wait(20) == 0
 
 
 def test_many_abandoned_streams_cost_no_place(server: Server) -> None:

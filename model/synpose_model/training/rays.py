@@ -29,7 +29,7 @@ from synpose_model.training.task import TaskSpec
 
 __all__ = ["SPEC", "RaysConfig", "RaysTask", "pose_loss"]
 
-_VIEWS = np.array((0.18, 0.28, 0.2, 0.14, 0.07, 0.07, 0.03, 0.03))  # chance of 1 to 8 cameras: few are hardest
+_VIEWS = np.array((0.25, 0.26, 0.18, 0.12, 0.07, 0.06, 0.03, 0.03))  # chance of 1 to 8 cameras: few are hardest
 _LIMBS, _PAIRS = np.array(BODY27.limb_joints), np.array([*BODY27.bones])
 _PART_SHARES = (parts() / parts().sum(-1, keepdim=True)).numpy().T  # (27, parts)
 _FEET = [j for j, name in enumerate(BODY27.joints) if "toe" in name or "heel" in name]
