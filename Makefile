@@ -8,6 +8,7 @@ demo: .venv/demo
 test: .venv/test
 	scripts/check
 	scripts/make-site
+	scripts/check-page
 	scripts/test-wheel
 	scripts/test
 	scripts/with-docker scripts/test-compose

@@ -7,6 +7,7 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY client client
 COPY model model
 COPY server server
+COPY examples/balancing examples/balancing
 RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/synpose \
     && pip --python /opt/synpose install "$(echo /wheels/*.whl)[server,cpu,train,datasets]"

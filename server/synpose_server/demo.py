@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -35,8 +35,9 @@ EXAMPLE_CLIP = Path(__file__).parents[2] / "examples" / "balancing"
 def demo(clip: Path, output: Path, model: str, settings: Settings, console: Console) -> None:
     """Send the videos of `clip` to a server of its own; leave the answer as files in `output` and print a table.
 
-    The server reads its settings as `synpose serve` does; `settings` are those of the measuring here. Raises
-    `OptionsError` for a folder without the clip, or one that cannot be written.
+    In a terminal the server then stays, for its page, until somebody presses Ctrl-C. The server reads its
+    settings as `synpose serve` does; `settings` are those of the measuring here. Raises `OptionsError` for a folder
+    without the clip, or one that cannot be written.
     """
     videos = sorted(clip.glob("*.mp4"))
     calibration = clip / "Calib.qca.txt"
@@ -52,26 +53,33 @@ def demo(clip: Path, output: Path, model: str, settings: Settings, console: Cons
     sources = {video.stem: video for video in videos}
 
     with _server() as address:
-        console.print(f"server on {address}; POST {address}/v1/pose3d with {len(videos)} videos of {clip}")
+        console.print(
+            f"server on {address}, a page for browsers; POST {address}/v1/pose3d with {len(videos)} videos of {clip}"
+        )
         started = time.monotonic()
         with Client(address) as client, client.stream(videos, calibration, model=model) as stream:
             with _bar("estimating", None, console) as step:
                 frames = tuple(_each(stream, step))
             sequence = PoseSequence(stream.header, frames)
         seconds = time.monotonic() - started
-    for notice in sequence.notices:
-        console.print(f"note: {notice}", highlight=False, markup=False, soft_wrap=True)
+        for notice in sequence.notices:
+            console.print(f"note: {notice}", highlight=False, markup=False, soft_wrap=True)
 
-    for name in ("json", "trc"):
-        (output / f"pose{FORMATS[name].suffix}").write_bytes(FORMATS[name].write(sequence))
-    with _bar("drawing", len(frames), console) as step:
-        write_overlay(output / "overlay.mp4", rig, sources, sequence, settings, step)
-    write_plot(output / "pose.png", rig, sequence)
+        for name in ("json", "trc"):
+            (output / f"pose{FORMATS[name].suffix}").write_bytes(FORMATS[name].write(sequence))
+        with _bar("drawing", len(frames), console) as step:
+            write_overlay(output / "overlay.mp4", rig, sources, sequence, settings, step)
+        write_plot(output / "pose.png", rig, sequence)
 
-    with _bar("measuring", len(frames), console) as step:
-        _, report = evaluate_clip(Engine(settings, only=model), rig, sources, Options(model=model), step)
-    console.print(_table(report, len(frames) / seconds))
-    console.print(f"left in {output}/: pose.json, pose.trc, overlay.mp4, pose.png", highlight=False)
+        with _bar("measuring", len(frames), console) as step:
+            _, report = evaluate_clip(Engine(settings, only=model), rig, sources, Options(model=model), step)
+        console.print(_table(report, len(frames) / seconds))
+        console.print(f"left in {output}/: pose.json, pose.trc, overlay.mp4, pose.png", highlight=False)
+        if console.is_terminal:
+            console.print(f"the page is on {address} until Ctrl-C", highlight=False)
+            with suppress(KeyboardInterrupt):
+                while True:
+                    time.sleep(3600)
 
 
 @contextmanager

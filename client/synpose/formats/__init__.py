@@ -53,9 +53,14 @@ class Format:
             sequence = sequence.only(person)
         return self.encode(sequence, up or up_axis(sequence)) if self.knows_up else self.encode(sequence)
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether the format's package, if it needs one, is installed here."""
+        return self.package is None or find_spec(self.package) is not None
+
     def check(self) -> None:
         """Raises `NotAcceptable` that says what to install where the format's package is missing."""
-        if self.package is not None and find_spec(self.package) is None:
+        if not self.is_writable:
             raise NotAcceptable(
                 f"{self.suffix} files need {self.package}, which is not installed here:"
                 f" pip install 'synpose[{self.extra}]'",

@@ -32,6 +32,7 @@ from synpose_server.http.deadline import job_of
 from synpose_server.http.door import Door
 from synpose_server.http.inference import inference_routes
 from synpose_server.http.output import PARAMETERS, read_output
+from synpose_server.http.page import add_page
 from synpose_server.http.problems import answer_errors, problem_of
 from synpose_server.http.stream import add_stream
 from synpose_server.observe import stage
@@ -201,10 +202,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         metrics.set_models({model.name: model.version for model in engine.models})
         return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
 
-    @app.get("/", operation_id="index", summary="Where to look")
-    async def index() -> documents.Index:
-        return documents.Index()
-
+    add_page(app)
     return app
 
 

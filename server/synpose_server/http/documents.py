@@ -136,6 +136,7 @@ class Index(_Closed):
     pose3d: Literal["/v1/pose3d"] = "/v1/pose3d"
     models: Literal["/v1/models"] = "/v1/models"
     skeletons: Literal["/v1/skeletons"] = "/v1/skeletons"
+    formats: Literal["/v1/formats"] = "/v1/formats"
 
 
 class AnswerModel(_Closed):

@@ -20,6 +20,7 @@ from synpose_server.lifecycle import Lifecycle
 __all__ = ["Door"]
 
 _OPEN = ("/", "/healthz", "/readyz", "/startupz", "/openapi.json")  # what needs no key
+_PAGE = "/assets/"  # the files of the page, which asks for the key
 _SCOPES = (  # the first that begins a path names the scope of its key; any key does for other paths
     ("/metrics", "metrics"),
     ("/v1/pose3d", "estimate"),
@@ -76,7 +77,7 @@ class Door:
         with ExitStack() as stack:
             if path not in _UNCOUNTED:
                 stack.enter_context(self._lifecycle.request())
-            if path not in _OPEN:
+            if path not in _OPEN and not path.startswith(_PAGE):
                 wanted = next((name for start, name in _SCOPES if path.startswith(start)), None)
                 secret = secret_of(_Lower(headers))
                 if scope["type"] == "websocket" and not secret and not self._gate.open:

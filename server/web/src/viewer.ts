@@ -1,0 +1,282 @@
+/** A take to watch: videos, scene, timeline, plots and table, on one clock and one drawing loop. */
+
+import type { Camera } from "./camera";
+import { WORST_SIGMA } from "./colour";
+import { announce, h } from "./dom";
+import { JointTable, JointTip } from "./joints";
+import { Player } from "./player";
+import { Plots } from "./plots";
+import { Scene } from "./scene";
+import type { Take } from "./take";
+import { Timeline } from "./timeline";
+import { arrange, type Hit, VideoTile } from "./videos";
+
+export interface ViewerParts {
+  take: Take;
+  cameras: readonly Camera[];
+  videos: ReadonlyMap<string, HTMLVideoElement>;
+  /** A live view shows the newest frame: it has no timeline and no plots, and its videos are not its own. */
+  live?: boolean;
+}
+
+export class Viewer {
+  readonly element: HTMLElement;
+  readonly player: Player;
+  readonly timeline: Timeline;
+  /** Milliseconds between the last animation frames, newest overwriting oldest; for measuring. */
+  readonly frameTimes = new Float32Array(4096);
+  framesDrawn = 0;
+  readonly take: Take;
+  readonly cameras: readonly Camera[];
+  private readonly scene: Scene | null;
+  private readonly tiles: VideoTile[];
+  private readonly plots: Plots | null;
+  private readonly table: JointTable;
+  private readonly tip: JointTip;
+  private readonly stage: HTMLElement;
+  private readonly grid = h("div", { class: "videos" });
+  private readonly notices = h("ul", { class: "notices" });
+  private readonly observer: ResizeObserver;
+  private readonly controller = new AbortController();
+  private hover: Hit | null = null;
+  private pointer: { x: number; y: number } | null = null;
+  private enlarged = "";
+  private told = 0;
+  private last = 0;
+  private request = 0;
+
+  constructor({ take, cameras, videos, live = false }: ViewerParts) {
+    this.take = take;
+    this.cameras = cameras;
+    const named = cameras.map(({ name }) => name);
+    this.player = new Player(take, () => this.timeline.refresh());
+    this.player.videos = live ? [] : [...videos.values()];
+    this.player.live = live;
+    this.timeline = new Timeline(take, this.player);
+    this.scene = makeScene(take, cameras, videos);
+    this.plots = live ? null : new Plots(take, this.player);
+    this.table = new JointTable(take, named);
+    this.tip = new JointTip(take, named);
+    this.tiles = cameras
+      .filter(({ name }) => videos.has(name))
+      .map(
+        (camera) =>
+          new VideoTile(camera.name, camera, videos.get(camera.name)!, take, () => this.enlarge(camera.name), live),
+      );
+    this.grid.append(...this.tiles.map(({ element }) => element));
+    this.stage = h("div", { class: this.tiles.length ? "stage" : "stage alone" }, this.sceneCard());
+    const { stage } = this;
+    if (this.tiles.length) stage.append(this.grid);
+    this.element = h("div", { class: live ? "viewer live" : "viewer" }, stage);
+    if (!live) this.element.append(this.timeline.element);
+    if (this.plots) this.element.append(this.plots.element);
+    this.element.append(this.table.element, this.notices, this.tip.element);
+
+    const { signal } = this.controller;
+    this.element.addEventListener(
+      "pointermove",
+      ({ clientX: x, clientY: y }) => {
+        this.pointer = { x, y };
+      },
+      { signal },
+    );
+    this.element.addEventListener(
+      "pointerleave",
+      () => {
+        this.pointer = null;
+      },
+      { signal },
+    );
+    this.element.addEventListener(
+      "click",
+      ({ target }) => {
+        if (this.hover && target instanceof HTMLCanvasElement) this.plots?.choose(this.hover.joint, this.hover.person);
+      },
+      { signal },
+    );
+    document.addEventListener("keydown", (event) => this.key(event), { signal });
+    this.observer = new ResizeObserver(() => this.resize());
+    this.observer.observe(stage);
+    for (const video of videos.values()) video.addEventListener("loadedmetadata", () => this.resize(), { signal });
+    this.request = requestAnimationFrame((now) => this.draw(now));
+  }
+
+  /** Take over the colours of the theme. */
+  paint(): void {
+    this.scene?.paint();
+    this.plots?.paint();
+  }
+
+  /** The whole answer is here. */
+  finish(): void {
+    this.player.growing = false;
+    this.timeline.expected = 0;
+  }
+
+  dispose(): void {
+    cancelAnimationFrame(this.request);
+    this.controller.abort();
+    this.observer.disconnect();
+    this.player.pause();
+    this.plots?.dispose();
+    this.scene?.dispose();
+    for (const { video } of this.player.live ? [] : this.tiles) {
+      const { src } = video;
+      video.removeAttribute("src");
+      video.load();
+      if (src) URL.revokeObjectURL(src);
+    }
+    this.element.remove();
+  }
+
+  private sceneCard(): HTMLElement {
+    const { scene } = this;
+    if (!scene)
+      return h(
+        "div",
+        { class: "scene" },
+        h("p", { class: "tile-note" }, "This browser offers no WebGL, so there is no 3D scene. Everything else works."),
+      );
+    const toggle = (label: string, key: "trails" | "uncertainty", title: string) => {
+      const button = h(
+        "button",
+        { class: "chip", "aria-pressed": String(scene[key]), title, "data-toggle": key },
+        label,
+      );
+      button.addEventListener("click", () => {
+        scene[key] = !scene[key];
+        button.setAttribute("aria-pressed", String(scene[key]));
+      });
+      return button;
+    };
+    const tools = h(
+      "div",
+      { class: "scene-tools", role: "toolbar", "aria-label": "Scene" },
+      toggle("Trails", "trails", "Where hands and feet have been (T)"),
+      toggle("Uncertainty", "uncertainty", "Spheres that hold the true joint with 68 % probability (U)"),
+      h("button", { class: "chip", title: "Back to the whole scene (R)", onclick: () => scene.reset() }, "Reset view"),
+    );
+    const worst = `${WORST_SIGMA * 1000} mm`;
+    const legend = h(
+      "div",
+      { class: "legend", "aria-label": `Colour: error of a joint, 0 to ${worst}` },
+      h("span", {}, "± 0"),
+      h("i"),
+      h("span", {}, worst),
+    );
+    scene.element.append(tools, legend);
+    return scene.element;
+  }
+
+  private enlarge(name: string): void {
+    this.enlarged = this.enlarged === name ? "" : name;
+    for (const tile of this.tiles) {
+      tile.element.classList.toggle("away", this.enlarged !== "" && tile.name !== this.enlarged);
+      tile.element.querySelector("button")!.title = this.enlarged ? "Show all" : "Enlarge";
+    }
+    this.resize();
+  }
+
+  private resize(): void {
+    const { stage } = this;
+    if (this.tiles.length) {
+      const shown = this.tiles.filter(({ name }) => !this.enlarged || name === this.enlarged);
+      const stacked = matchMedia("(max-width: 860px)").matches;
+      const width = stage.clientWidth * (stacked ? 1 : 0.46);
+      const wide = arrange(shown, this.grid, width, stacked ? innerHeight * 0.6 : stage.clientHeight);
+      stage.style.gridTemplateColumns = stacked ? "" : `minmax(0, 1fr) ${wide}px`;
+    }
+    this.scene?.resize();
+    this.plots?.resize();
+  }
+
+  private draw(now: number): void {
+    this.request = requestAnimationFrame((next) => this.draw(next));
+    const passed = this.last ? now - this.last : 16;
+    this.last = now;
+    this.frameTimes[this.framesDrawn++ % this.frameTimes.length] = passed;
+    const { player, take } = this;
+    player.tick(now);
+    this.pick();
+    this.scene?.draw(player.frame, this.hover, passed / 1000);
+    for (const tile of this.tiles) if (!tile.element.classList.contains("away")) tile.draw(player.frame, this.hover);
+    this.timeline.draw();
+    this.plots?.draw(!player.growing);
+    this.table.draw(player.frame, player.playing);
+    if (take.notices.length > this.told) this.tell();
+  }
+
+  /** Which joint is under the pointer; it may have moved there by itself. */
+  private pick(): void {
+    const { pointer } = this;
+    this.hover = null;
+    if (pointer && this.take.length) {
+      for (const tile of this.tiles) {
+        const box = tile.element.getBoundingClientRect();
+        if (inside(box, pointer)) this.hover = tile.pick(pointer.x - box.left, pointer.y - box.top);
+      }
+      if (!this.hover && this.scene) {
+        const box = this.scene.element.getBoundingClientRect();
+        if (inside(box, pointer)) this.hover = this.scene.pick(pointer.x - box.left, pointer.y - box.top);
+      }
+    }
+    if (this.hover && pointer && this.take.tracks[this.hover.person].has(this.player.frame))
+      this.tip.show(this.hover, this.player.frame, pointer.x, pointer.y);
+    else this.tip.hide();
+  }
+
+  private tell(): void {
+    for (const { message, camera } of this.take.notices.slice(this.told))
+      if (this.told++ < 50) this.notices.append(h("li", {}, camera && h("b", {}, camera), message));
+    this.told = this.take.notices.length;
+  }
+
+  private key(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const target = event.target as HTMLElement;
+    const onControl = target.closest("button, select, summary, a, [popover]") !== null;
+    if (target.closest("input:not([type=range]), textarea, select, dialog, [popover]")) return;
+    const { player, scene } = this;
+    if (player.live && /^(Arrow|Home|End| |\[|\])/.test(event.key)) return;
+    const far = event.shiftKey ? 10 : 1;
+    const digit = /^[1-9]$/.exec(event.key);
+    const press = (toggle: string) => this.element.querySelector<HTMLElement>(`[data-toggle=${toggle}]`)?.click();
+    const actions: Record<string, () => void> = {
+      ArrowLeft: () => player.step(-far),
+      ArrowRight: () => player.step(far),
+      Home: () => player.seek(0),
+      End: () => player.seek(Number.POSITIVE_INFINITY),
+      "[": () => player.shiftSpeed(-1),
+      "]": () => player.shiftSpeed(1),
+      l: () => this.timeline.setLoop(!player.loop),
+      t: () => press("trails"),
+      u: () => press("uncertainty"),
+      r: () => scene?.reset(),
+    };
+    if (!onControl) actions[" "] = () => player.toggle();
+    const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (digit) {
+      const name = scene?.lookThrough(Number(digit[0]) - 1);
+      if (name) announce(`Looking through ${name}`);
+    } else if (action) {
+      event.preventDefault();
+      action();
+    }
+  }
+}
+
+function makeScene(
+  take: Take,
+  cameras: readonly Camera[],
+  videos: ReadonlyMap<string, HTMLVideoElement>,
+): Scene | null {
+  try {
+    return new Scene(take, cameras, videos);
+  } catch {
+    return null; // no WebGL here
+  }
+}
+
+function inside(box: DOMRect, { x, y }: { x: number; y: number }): boolean {
+  return x >= box.left && x <= box.right && y >= box.top && y <= box.bottom;
+}
