@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,17 +69,18 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
         task = (SightingsTask if seen else RaysTask)(config.task, data)
         task.fit_sigma(network, network.config.window - 1 - recipe.look_ahead)
     folder.mkdir(parents=True, exist_ok=True)
-    spatial, side, keypoints, origin = _spatial(recipe.spatial, folder)
-    if keypoints != network.config.keypoints:
+    spatial = _spatial(recipe.spatial, folder)
+    if spatial.keypoints != network.config.keypoints:
         raise InvalidInput(
-            f"{relation} was trained on {network.config.keypoints} keypoints, {recipe.spatial} gives {keypoints}",
+            f"{relation} was trained on {network.config.keypoints} keypoints; {recipe.spatial} gives"
+            f" {spatial.keypoints}",
             field="spatial",
         )
-    graphs = {"spatial": spatial, "relation": folder / "relation.onnx"}
+    graphs = {"spatial": spatial.graph, "relation": folder / "relation.onnx"}
     export_lifting(network, graphs["relation"])
     _check_lifting(rounded(network), graphs["relation"])
     graphs["detector"] = _shared(Repository(BUNDLES)["accurate"].graphs["detector"], folder)
-    provenance = {**origin, "relation": config.to_dict(), **(recipe.provenance or {})}
+    provenance = {**spatial.origin, "relation": config.to_dict(), **(recipe.provenance or {})}
     bundle = write_manifest(
         folder,
         graphs=graphs,
@@ -88,11 +89,11 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
         licence="Apache-2.0",
         provenance=provenance,
         skeleton=BODY27.name,
-        crop_size=side,
+        crop_size=spatial.side,
         window=network.config.window,
         look_ahead=recipe.look_ahead,
         min_views=1,
-        least_score=_LEAST_SCORE if Path(recipe.spatial).is_file() else 0.2,
+        least_score=spatial.least_score,
         restores_sides=recipe.restores_sides,
         metrics=dict(recipe.metrics or {}),
     )
@@ -100,13 +101,23 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     return bundle
 
 
-def _spatial(name: str, folder: Path) -> tuple[Path, int, int, dict[str, Any]]:
-    """The spatial graph, its crops' side, its number of keypoints, and where it comes from."""
+class _Spatial(NamedTuple):
+    """A spatial graph, its crops' side, its number of keypoints, the least score of a view, and where it comes from."""
+
+    graph: Path
+    side: int
+    keypoints: int
+    least_score: float
+    origin: dict[str, Any]
+
+
+def _spatial(name: str, folder: Path) -> _Spatial:
     path = Path(name)
     if not path.is_file():
         bundle = Repository(BUNDLES)[name]
         graph = _shared(bundle.graphs["spatial"], folder)
-        return graph, bundle.crop_size, len(bundle.skeleton), {"spatial": bundle.provenance["spatial"]}
+        origin = {what: bundle.provenance[what] for what in ("spatial", "trunk") if what in bundle.provenance}
+        return _Spatial(graph, bundle.crop_size, len(bundle.skeleton), bundle.least_score, origin)
     network, config = load_network(path)
     spatial = getattr(network, "network", None)
     if not isinstance(spatial, SpatialNetwork):
@@ -115,10 +126,10 @@ def _spatial(name: str, folder: Path) -> tuple[Path, int, int, dict[str, Any]]:
     export_spatial_network(spatial, graph)
     images = np.random.default_rng(0).integers(0, 256, (2, spatial.config.side, spatial.config.side, 3), dtype=np.uint8)
     _compare(rounded(spatial), graph, {"images": images}, _TOLERANCE_PIXELS)
-    origin: dict[str, Any] = {"spatial": config.to_dict()}
+    origin = {"spatial": config.to_dict()}
     if spatial.config.embedding != "patches":
         origin["trunk"] = _TRUNK.format(spatial.config.embedding.capitalize())
-    return graph, spatial.config.side, spatial.config.joints, origin
+    return _Spatial(graph, spatial.config.side, spatial.config.joints, _LEAST_SCORE, origin)
 
 
 def _shared(graph: Path, folder: Path) -> Path:
