@@ -16,6 +16,7 @@ from synpose.skeleton import BODY27, Skeleton
 from synpose_model.measures import auc, mpjpe, mse_2d, p_mpjpe, pck, pck_2d, root_relative
 from synpose_server.baselines import Baseline, Detections
 from synpose_server.engine import Engine
+from synpose_server.evaluate_people import PeopleMeasures, follow_people
 from synpose_server.rendered_clip import RenderedClip
 
 __all__ = [
@@ -91,13 +92,15 @@ class Case:
 class RenderedReport:
     """All that was measured: `cases` one by one, and by model what its spatial graph saw in each of `keypoints`.
 
-    `skipped` says of baselines why they did not run.
+    `skipped` says of baselines why they did not run. `followed` are the measures of clips of several people, which are
+    nowhere else.
     """
 
     clips: Sequence[RenderedClip]
     cases: Sequence[Case]
     keypoints: Mapping[str, Mapping[str, Keypoints2D]]
     skipped: Mapping[str, str]
+    followed: Sequence[PeopleMeasures] = ()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -151,6 +154,7 @@ class RenderedReport:
                 }
                 for case in self.cases
             ],
+            "people": [asdict(m) for m in self.followed],
             "skipped": dict(self.skipped),
         }
 
@@ -167,9 +171,12 @@ def evaluate_rendered(
 
     `engines` are by model. `baselines` run on the detections of each spatial graph once, those of the first model that
     has it, and are called "baseline (model)". A model that needs more cameras than a subset has is left out there.
-    `progress` is told what is done, how many of the images are read, and how many there are. Raises as
+    Clips of several people are estimated from all their cameras, without baselines. `progress` is told what is done,
+    how many of the images are read, and how many there are. Raises as
     `Engine.estimate`.
     """
+    crowds = [clip for clip in clips if clip.others]
+    clips = [clip for clip in clips if not clip.others]
     chosen = [(clip, cameras) for clip in clips for cameras in camera_choices(clip, sizes)]
     total = len(engines) * sum(len(clip.joints) * len(cameras) for clip, cameras in chosen)
     done = 0
@@ -196,7 +203,14 @@ def evaluate_rendered(
                 joints = _in_body27(baseline.run(detections), detections.skeleton)
                 cases.append(_case(f"{baseline.name} ({name})", clip, joints, np.full(joints.shape[:2], np.nan)))
     keypoints = {name: _keypoints(pairs) for name, pairs in seen.items()}
-    return RenderedReport(clips, cases, keypoints, skipped)
+    followed = []
+    total += len(engines) * sum(len(clip.joints) * len(clip.rig) for clip in crowds)
+    for clip in crowds:
+        for name, engine in engines.items():
+            followed.append(follow_people(engine, name, clip))
+            done += len(clip.joints) * len(clip.rig)
+            progress(f"{clip.name}: {name}", done, total)
+    return RenderedReport(clips, cases, keypoints, skipped, followed)
 
 
 def camera_choices(clip: RenderedClip, sizes: Sequence[int]) -> list[tuple[str, ...]]:

@@ -24,7 +24,8 @@ class RenderedClip:
     """A folder of `synpose render clips`.
 
     `joints` `(T, 27, 3)` are `BODY27`'s, metres, world, NaN where the file has no such joint; `visibility` `(V, T, 27)`
-    is 0 not in the image, 1 hidden, 2 visible, by camera of `rig`; `videos` are by camera.
+    is 0 not in the image, 1 hidden, 2 visible, by camera of `rig`; `videos` are by camera. All that is the first
+    person's; `others` are the joints of those who walk around them.
     """
 
     name: str
@@ -35,6 +36,12 @@ class RenderedClip:
     fps: float
     motion: str
     child: bool
+    others: tuple[Array, ...] = ()
+
+    @property
+    def people(self) -> tuple[Array, ...]:
+        """Everyone's joints."""
+        return (self.joints, *self.others)
 
     @classmethod
     def read(cls, folder: Path) -> RenderedClip:
@@ -48,6 +55,7 @@ class RenderedClip:
                 names = [str(name) for name in truth["names"]]
                 given, seen = truth["joints"].astype(np.float64), truth["visibility"].astype(np.uint8)
                 cameras = [str(name) for name in truth["cameras"]]
+                others = truth["others"].astype(np.float64) if "others" in truth else np.zeros((0, *given.shape))
                 fps, motion, child = float(truth["fps"]), str(truth["motion"]), bool(truth["child"])
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise fail(f"truth.npz cannot be read ({error})") from error
@@ -56,15 +64,17 @@ class RenderedClip:
         frames = len(given)
         if given.shape != (frames, len(names), 3) or seen.shape != (len(cameras), frames, len(names)) or not frames:
             raise fail(f"truth.npz has {given.shape} joints and {seen.shape} visibilities for {len(names)} names")
+        if others.shape[1:] != given.shape:
+            raise fail(f"truth.npz has {others.shape} joints of others for {given.shape} of the first person")
         videos = {camera: folder / f"{camera}.mp4" for camera in cameras}
         if missing := [path.name for path in (*videos.values(), folder / "calibration.json") if not path.is_file()]:
             raise fail(f"{', '.join(missing)} is missing")
         at = [BODY27.joints.index(name) for name in names]
-        joints = np.full((frames, len(BODY27), 3), np.nan)
+        people = np.full((1 + len(others), frames, len(BODY27), 3), np.nan)
         visibility = np.zeros((len(cameras), frames, len(BODY27)), np.uint8)
-        joints[:, at], visibility[..., at] = given, seen
+        people[:, :, at], visibility[..., at] = np.concatenate((given[None], others)), seen
         rig = read_calibration(folder / "calibration.json").subset(cameras)
-        return cls(folder.name, rig, videos, joints, visibility, fps, motion, child)
+        return cls(folder.name, rig, videos, people[0], visibility, fps, motion, child, tuple(people[1:]))
 
     def subset(self, cameras: tuple[str, ...]) -> RenderedClip:
         """The same clip as only `cameras` filmed it."""
@@ -78,6 +88,7 @@ class RenderedClip:
             self.fps,
             self.motion,
             self.child,
+            self.others,
         )
 
 

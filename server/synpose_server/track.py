@@ -1,13 +1,15 @@
 """Following people from frame set to frame set: find them, crop them where they will be, lift them, check them.
 
 A person who is followed is cropped in each image at the re-projection of the last 3D pose, so that image passes the
-spatial graph once and nobody else gets into it. The detector looks for people only while there are too few.
+spatial graph once and nobody else gets into it. The detector looks for people only while there are too few. What is
+read of several people is kept apart (see `apart`), and all of them are lifted in one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.crop import MARGIN, Crop, letterbox
 from synpose_model.image import Image
 from synpose_model.rays import ray_distances
+from synpose_server.apart import strangers, twins
+from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.runtime import Model
 from synpose_server.sides import Sides
@@ -41,12 +45,18 @@ _HANGING = [
 ]  # fmt: skip
 _DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
+_EAGER = 30  # frame sets for which someone who was lost is searched for more often,
+_SEARCH_EAGERLY = 2  # every so many frame sets
 _ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
 _IN_VIEW = 0.3  # least share of a crop that must lie inside the image
 _FOUND_SCORE = 0.2  # of the detector, from which there is someone
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
 _FORGET = 90  # frame sets after which someone who comes back is someone new
 _NEAR, _SPEED = 0.6, 0.05  # metres, and metres a frame set, within which a lost person is looked for
+_COAST = 10  # frame sets for which a lost person is thought to go on as before
+_SIZE = 0.15  # the share by which a stature may differ: as unlikely of one person as the farthest place
+_MERGED = 4  # frame sets after which two tracks in one place are one person
+_TAKEN = 0.3  # metres around someone who is followed in which nobody new is found
 _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
 _PATIENCE = 10  # impossible people in a row before the calibration is blamed
 
@@ -88,11 +98,27 @@ class _Track:
     velocity: Array
     sides: Sides
     unseen: int = 0  # frame sets since the person was lost
+    merged: int = 0  # frame sets in a row in the same place as someone who was there before
+    statures: list[float] = field(default_factory=list)  # as the poses show them, while they are seen
     history: list[TrackedPerson] = field(default_factory=list)  # of the frame sets just before, the newest last
 
     @property
     def predicted(self) -> Array:
         return self.joints + self.velocity
+
+    @property
+    def coasted(self) -> Array:
+        """Where someone who was lost has got to by now."""
+        return self.joints + min(self.unseen, _COAST) * self.velocity
+
+    def likeness(self, joints: Array) -> float:
+        """How unlike this person someone is who turns up with `joints` `(J, 3)`; infinite: someone else."""
+        distance = float(np.median(np.linalg.norm(self.coasted - joints, axis=-1)))
+        farthest = _NEAR + _SPEED * self.unseen
+        if distance > farthest:
+            return np.inf
+        grown = abs(float(np.log(stature(joints[:_FOUND]) / np.median(self.statures)))) if self.statures else 0.0
+        return distance / farthest + grown / _SIZE
 
     def follow(self, joints: Array) -> None:
         """Take in the next pose `(J, 3)`; unknown joints go on as they went."""
@@ -100,11 +126,38 @@ class _Track:
         surprise = np.where(np.isfinite(joints), joints - predicted, 0.0)
         self.joints = predicted + _ALPHA * surprise
         self.velocity = self.velocity + _BETA * surprise
+        if np.isfinite(size := stature(joints[:_FOUND])):
+            self.statures = [*self.statures[1 - _FORGET :], size]
 
     def restart(self, joints: Array) -> None:
         """Go on from `joints` `(J, 3)` after the person was out of sight."""
-        self.joints, self.velocity, self.unseen = joints, np.zeros_like(joints), 0
+        self.joints, self.velocity, self.unseen, self.merged = joints, np.zeros_like(joints), 0, 0
         self.history.clear()
+
+
+@dataclass(eq=False)
+class _Sighting:
+    """What the views show of `track` in the newest frame set, after its `window` of those before."""
+
+    track: _Track
+    window: Sequence[TrackedPerson]
+    keypoints: Array
+    directions: Array
+    tokens: Array
+    seen: NDArray[np.bool_]
+    as_read: Array
+
+    def given(self) -> list[NDArray[Any]]:
+        """Rays `(T, V, K, 3)`, scores, the views to be used and tokens over the window and the newest frame set."""
+        rows = [(p.directions, p.keypoints[..., 2], p.seen, p.tokens) for p in (*self.window, self)]
+        return [np.stack(part) for part in zip(*rows, strict=True)]
+
+    def person(self, joints: Array, sigma: Array, view_weights: Array) -> TrackedPerson:
+        """The person as they are in the newest frame set."""
+        return TrackedPerson(
+            self.track.id, joints, sigma, view_weights, self.keypoints, self.directions, self.tokens, self.seen,
+            self.as_read,
+        )  # fmt: skip
 
 
 class Tracker:
@@ -128,10 +181,10 @@ class Tracker:
         The people of the frame sets before, within the model's look-ahead, are refined where they are.
         """
         self._since_search += 1
-        if len(self._tracks) < self.max_people and (not self._tracks or self._since_search >= _SEARCH_EVERY):
+        if len(self._tracks) < self.max_people and self._since_search >= self._patience():
             self._search(images)
             self._since_search = 0
-        people = self._observe(images)
+        people = self._one_each(self._observe(images))
         seen = {person.id for person in people}
         for track in self._lost:
             track.unseen += 1
@@ -140,7 +193,23 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track.id in seen]
         return people
 
+    def _one_each(self, people: list[TrackedPerson]) -> list[TrackedPerson]:
+        """`people` without those whose track has slid onto someone who was followed in that place before them."""
+        if len(people) < 2:
+            return people
+        tracks = {track.id: track for track in self._tracks}
+        together = twins(np.stack([tracks[person.id].joints for person in people]))
+        for person, slid in zip(people, together.any(0), strict=True):
+            tracks[person.id].merged = tracks[person.id].merged + 1 if slid else 0
+        return [person for person in people if tracks[person.id].merged < _MERGED]
+
     # -- finding people ------------------------------------------------------------------------------------------
+
+    def _patience(self) -> int:
+        """How many frame sets pass between searches: with nobody there to follow each is searched."""
+        if not self._tracks:
+            return 1
+        return _SEARCH_EAGERLY if any(track.unseen < _EAGER for track in self._lost) else _SEARCH_EVERY
 
     def _search(self, images: Sequence[Image | None]) -> None:
         """Start tracks for the people that the detector finds and nobody follows yet."""
@@ -148,17 +217,20 @@ class Tracker:
         detections = [d for view, image in enumerate(images) if image is not None for d in self._detect(view, image)]
         detections = [d for d in detections if not any(self._follows(track, d) for track in self._tracks)]
         alone = len(self.rig) == 1  # with more cameras one view is not enough to believe in someone new
+        found = []
         for candidate in (place if alone else associate)(self.rig, detections):
-            if len(self._tracks) == self.max_people:
-                return
             joints = _filled(candidate.joints)
             height = stature(joints)
-            joints = self._completing @ joints
             if _HEIGHTS[0] <= height <= _HEIGHTS[1]:
                 self._plausible = True
-                self._tracks.append(self._returned(joints) or self._new(joints))
+                found.append(self._completing @ joints)
             elif not self._plausible:
                 self._impossible[self._searches] = height
+        found = [joints for joints in found if not any(self._taken(track, joints) for track in self._tracks)]
+        known = self._returned(found)
+        # those who return come before anyone new
+        for row in sorted(range(len(found)), key=lambda row: row not in known)[: self.max_people - len(self._tracks)]:
+            self._tracks.append(self._resumed(known[row], found[row]) if row in known else self._new(found[row]))
         if len(self._impossible) >= _PATIENCE:
             self.check_scale()
 
@@ -167,15 +239,22 @@ class Tracker:
         self._next_id += 1
         return _Track(self._next_id - 1, joints, np.zeros_like(joints), Sides(self.model.keypoint_skeleton))
 
-    def _returned(self, joints: Array) -> _Track | None:
-        """The lost track that `joints` take up again, if one was near enough: it goes on under its id."""
-        near = [(float(np.median(np.linalg.norm(track.joints - joints, axis=-1))), track) for track in self._lost]
-        distance, track = min(near, key=lambda pair: pair[0], default=(np.inf, None))
-        if track is None or distance > _NEAR + _SPEED * track.unseen:
-            return None
+    def _returned(self, found: Sequence[Array]) -> dict[int, _Track]:
+        """Which of those `found`, by their place in the list, are which lost people: the likeliest first."""
+        if not found or not self._lost:
+            return {}
+        costs = np.array([[track.likeness(joints) for track in self._lost] for joints in found])
+        return {row: self._lost[column] for row, column in nearest_pairs(costs)}
+
+    def _resumed(self, track: _Track, joints: Array) -> _Track:
+        """A lost track that goes on from `joints` under its id."""
         self._lost.remove(track)
         track.restart(joints)
         return track
+
+    def _taken(self, track: _Track, joints: Array) -> bool:
+        """Whether the person of `track` stands where `joints` are."""
+        return bool(np.median(np.linalg.norm(track.predicted - joints, axis=-1)) < _TAKEN)
 
     def _detect(self, view: int, image: Image) -> list[Detection]:
         transform, side = letterbox(image.size, _DETECTOR_SIDE)
@@ -234,15 +313,26 @@ class Tracker:
         beyond = ~np.isfinite(directions).all(-1)  # where the lens model has no inverse there is no ray
         keypoints[beyond, 2] = 0.0
         directions[beyond] = 0.0
-        people = []
+        as_read = keypoints.copy()
+        if N > 1:
+            keypoints[self._strangers(keypoints), :, 2] = 0.0
+        sightings = []
         for row, track in enumerate(self._tracks):
             restored, rays = keypoints[row], directions[row]
             if not self.model.bundle.restores_sides:
                 restored, rays = track.sides.restore(self._origins, rays, restored, track.predicted[:K])
-            person = self._lift(track, restored, rays, tokens[row], keypoints[row])
-            if person is not None:
-                people.append(person)
-        return people
+            sightings.append(self._sighting(track, restored, rays, tokens[row], as_read[row]))
+        return self._lift(sightings)
+
+    def _strangers(self, keypoints: Array) -> NDArray[np.bool_]:
+        """In which views the `keypoints` `(N, V, K, 3)` of which track are someone else's, `(N, V)`."""
+        expected = np.stack(
+            [
+                np.stack([camera.project(track.predicted[: keypoints.shape[2]]) for camera in self.rig])
+                for track in self._tracks
+            ]
+        )
+        return strangers(keypoints[..., :2], expected, keypoints[..., 2] >= self.model.bundle.least_score)
 
     def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
         if image is None:
@@ -253,47 +343,55 @@ class Tracker:
         crop = Crop.around(points, self.model.bundle.crop_size, MARGIN, _up(points))
         return crop if crop.overlap(image.size) >= _IN_VIEW else None
 
-    def _lift(
-        self, track: _Track, keypoints: Array, directions: Array, tokens: Array, as_read: Array
-    ) -> TrackedPerson | None:
-        """The person of `track` in the newest frame set, or None who cannot be seen; refines those just before."""
+    def _sighting(self, track: _Track, keypoints: Array, directions: Array, tokens: Array, as_read: Array) -> _Sighting:
         best_half = np.sort(keypoints[..., 2], -1)[..., keypoints.shape[-2] // 2 :]
         seen = best_half.mean(-1) >= self.model.bundle.least_score  # (V,)
         window = track.history[max(0, len(track.history) + 1 - self.model.bundle.window) :]
-        while True:
-            if seen.sum() < self.model.bundle.min_views:
-                return None
-            joints, sigma, weights = self._relate(window, keypoints, directions, tokens, seen)
-            person = TrackedPerson(
-                track.id, joints[-1], sigma[-1], weights[-1], keypoints, directions, tokens, seen, as_read
-            )
-            if seen.sum() <= 2 or (astray := self._astray(person)) is None:
-                break
-            seen = seen.copy()
-            seen[astray] = False
-        if not self._holds(track, person):
-            return None
-        for t in range(max(0, len(window) - self.model.bundle.look_ahead), len(window)):
-            window[t].joints, window[t].sigma, window[t].view_weights = joints[t], sigma[t], weights[t]
-        track.history = [*window, person]
-        track.follow(person.joints)
-        return person
+        return _Sighting(track, window, keypoints, directions, tokens, seen, as_read)
 
-    def _relate(
-        self,
-        window: Sequence[TrackedPerson],
-        keypoints: Array,
-        directions: Array,
-        tokens: Array,
-        seen: NDArray[np.bool_],
-    ) -> tuple[Array, Array, Array]:
-        """Joints `(T, J, 3)`, sigma and view weights of `window` and then the newest frame set, of its views `seen`."""
-        given = [(p.directions, p.keypoints[..., 2], p.seen, p.tokens) for p in window]
-        given.append((directions, keypoints[..., 2], seen, tokens))
-        rays, scores, mask, tokens = (np.stack(part)[None] for part in zip(*given, strict=True))
-        origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
-        joints, sigma, weights = self.model.relate(origins, rays, scores, mask, tokens)
-        return joints[0], sigma[0], weights[0]
+    def _lift(self, sightings: Sequence[_Sighting]) -> list[TrackedPerson]:
+        """The people of the newest frame set, without those who cannot be seen; refines those just before.
+
+        Views that show someone else are left out one by one.
+        """
+        lifted: dict[int, tuple[TrackedPerson, Array, Array, Array]] = {}
+        waiting = sightings
+        while waiting := [s for s in waiting if s.seen.sum() >= self.model.bundle.min_views]:
+            again = []
+            for sighting, joints, sigma, weights in self._relate(waiting):
+                person = sighting.person(joints[-1], sigma[-1], weights[-1])
+                if sighting.seen.sum() > 2 and (astray := self._astray(person)) is not None:
+                    sighting.seen = sighting.seen.copy()
+                    sighting.seen[astray] = False
+                    again.append(sighting)
+                elif self._holds(sighting.track, person):
+                    lifted[person.id] = person, joints, sigma, weights
+            waiting = again
+        people = []
+        for sighting in sightings:
+            if sighting.track.id not in lifted:
+                continue
+            person, joints, sigma, weights = lifted[sighting.track.id]
+            window = sighting.window
+            for t in range(max(0, len(window) - self.model.bundle.look_ahead), len(window)):
+                window[t].joints, window[t].sigma, window[t].view_weights = joints[t], sigma[t], weights[t]
+            sighting.track.history = [*window, person]
+            sighting.track.follow(person.joints)
+            people.append(person)
+        return people
+
+    def _relate(self, sightings: Sequence[_Sighting]) -> Iterator[tuple[_Sighting, Array, Array, Array]]:
+        """Joints `(T, J, 3)`, sigma and view weights of each window and then the newest frame set.
+
+        All windows of one length are one batch.
+        """
+        lengths = sorted({len(sighting.window) for sighting in sightings})
+        for batch in ([s for s in sightings if len(s.window) == length] for length in lengths):
+            rays, scores, mask, tokens = (
+                np.stack(part) for part in zip(*(sighting.given() for sighting in batch), strict=True)
+            )
+            origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
+            yield from zip(batch, *self.model.relate(origins, rays, scores, mask, tokens), strict=True)
 
     def _astray(self, person: TrackedPerson) -> int | None:
         """The view that shows someone or something else, if any: its median sure ray passes far from its joint.

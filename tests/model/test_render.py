@@ -119,8 +119,8 @@ def test_stage_draws_a_marker_where_the_camera_projects_it() -> None:
     with _stage() as stage:
         stage.enter(scene, plain_environment(np.random.default_rng(0)))
         flat = np.zeros((3, 3), np.float32)
-        stage.dress(Outfit(nobody, nobody, flat, flat, np.zeros(3, np.float32)), np.array([[0, 1, 2]], np.int32))
-        stage.pose(nobody.astype(np.float32), flat, 0.0)
+        stage.dress([Outfit(nobody, nobody, flat, flat, np.zeros(3, np.float32))], np.array([[0, 1, 2]], np.int32))
+        stage.pose([(nobody.astype(np.float32), flat)], 0.0)
         image = stage.draw(camera)
         behind = camera.center + 1.3 * (marker - camera.center)
         hidden = stage.hidden(camera, np.stack((marker, behind, marker + np.array((0, 0, 0.3)))), np.full(3, 0.1))

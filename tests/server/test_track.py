@@ -128,6 +128,116 @@ def test_two_people_are_two() -> None:
             assert min(np.abs(person.joints - truth).max() for person in people) < 0.01
 
 
+@dataclass
+class FrontFirst(PaintedModel):
+    """A network that reads whoever is in front, where a crop shows two people one behind the other."""
+
+    asked: list[int] = field(default_factory=list)  # how many windows each batch had
+
+    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+        people, answers = self.people, []
+        for crop in crops:
+            view = int(np.median(crop[..., 2][crop[..., 2] > 0])) // 20 - 1
+            camera = self.rig.cameras[view]
+            by_depth = sorted(people, key=lambda p: float(camera.to_camera(p)[:, 2].mean()))
+            read = []
+            for person in by_depth:
+                self.people = [person]
+                read.append(super().read(crop[None])[0][0])
+            middles = [np.abs(keypoints[:, :2].mean(0) - crop.shape[0] / 2).max() for keypoints in read]
+            near = [k for k, middle in zip(read, middles, strict=True) if middle < min(middles) + 0.12 * crop.shape[0]]
+            answers.append(near[0])
+        self.people = people
+        return np.stack(answers), np.zeros((len(answers), 0))
+
+    def relate(
+        self,
+        origins: Array,
+        directions: Array,
+        scores: Array,
+        view_mask: NDArray[np.bool_],
+        tokens: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        self.asked.append(len(origins))
+        return super().relate(origins, directions, scores, view_mask, tokens)
+
+
+def owners(people: Sequence[TrackedPerson], truth: Sequence[Array]) -> dict[int, int]:
+    """By who is nearest, which id is whose: person of `truth` by id. Everybody must be within 5 cm of someone."""
+    off = [[float(np.abs(person.joints - one).mean()) for one in truth] for person in people]
+    assert all(min(row) < 0.05 for row in off), off
+    return {person.id: int(np.argmin(row)) for person, row in zip(people, off, strict=True)}
+
+
+@pytest.mark.parametrize("gap", [0.45, 0.7])
+def test_people_who_walk_past_each_other_keep_their_ids(gap: float) -> None:
+    """Views that show the one in front twice count for that one alone; both are followed exactly all the time."""
+    model = FrontFirst(circle_rig(6))
+    tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
+    images = [painted(v) for v in range(6)]
+    ids = []
+    for t in range(50):
+        x = 0.04 * t - 1
+        model.people = [STANDING + (x, gap / 2, 0), STANDING * (1, 1, 0.9) + (-x, -gap / 2, 0)]
+        ids.append(owners(tracker.step(images), model.people))
+    assert all(found == ids[0] for found in ids)
+    assert sorted(ids[0].values()) == [0, 1]
+
+
+def test_all_people_are_lifted_in_one_batch() -> None:
+    """Three people who stand apart cost one run of the relation graph a frame set."""
+    model = FrontFirst(circle_rig(5), [STANDING + (x, y, 0) for x, y in ((-1, 0), (0.8, 0.8), (0.7, -0.9))])
+    tracker = Tracker(model, model.rig, 3)  # type: ignore[arg-type]
+    for _ in range(4):
+        assert len(tracker.step([painted(v) for v in range(5)])) == 3
+    assert model.asked == [3] * 4
+
+
+def test_who_vanishes_beside_someone_does_not_become_them() -> None:
+    """When one of two leaves, no track of theirs lives on in the other, and whoever stays keeps the id."""
+    model = PaintedModel(circle_rig(5))
+    tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
+    images = [painted(v) for v in range(5)]
+    stays, leaves = STANDING, STANDING + (0, 0.5, 0)
+    model.people = [stays, leaves]
+    whose = owners(tracker.step(images), model.people)
+    kept = next(id for id, person in whose.items() if person == 0)
+    model.people = [stays]
+    answers = [[person.id for person in tracker.step(images)] for _ in range(12)]
+    assert answers[-1] == [kept]
+    assert all(kept in found for found in answers)
+    model.people = [stays, leaves]
+    back = [owners(tracker.step(images), model.people) for _ in range(12)]
+    assert back[-1] == whose
+
+
+def test_two_tracks_of_one_person_become_one() -> None:
+    """Whoever was followed there first goes on."""
+    model = PaintedModel(circle_rig(5), [STANDING])
+    tracker = Tracker(model, model.rig, 3)  # type: ignore[arg-type]
+    images = [painted(v) for v in range(5)]
+    (first,) = tracker.step(images)
+    tracker._tracks.append(tracker._new(tracker._tracks[0].joints + (0.05, 0, 0)))
+    answers = [tracker.step(images) for _ in range(15)]
+    assert [person.id for person in answers[-1]] == [first.id]
+    assert np.abs(answers[-1][0].joints - STANDING).max() < 0.01
+
+
+def test_people_who_come_back_are_told_by_their_size() -> None:
+    """In the dark an adult and a child change places: each comes back under the own id."""
+    model = PaintedModel(circle_rig(5))
+    tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
+    places = np.array(((-0.5, 0, 0), (0.5, 0, 0)))
+    images = [painted(v) for v in range(5)]
+    model.people = [STANDING + places[0], STANDING * 0.65 + places[1]]
+    for _ in range(3):
+        before = owners(tracker.step(images), model.people)
+    for _ in range(20):
+        assert tracker.step([BLACK] * 5) == []
+    model.people = [STANDING + places[1], STANDING * 0.65 + places[0]]
+    assert owners(tracker.step(images), model.people) == before
+
+
 @pytest.mark.parametrize("scale", [1000.0, 0.01])
 def test_a_wrong_unit_is_told(scale: float) -> None:
     """A calibration in millimetres taken for metres makes giants: the error says so and what to do."""

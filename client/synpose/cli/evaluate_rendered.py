@@ -1,6 +1,7 @@
 """Compare models, and learning-free baselines on the same keypoints, on rendered clips with exact truth.
 
 Errors are means over frames and the twelve limb joints in mm, in the world frame; a missing joint counts as 250 mm.
+Clips of several people are measured apart: who is missed, invented or exchanged.
 `--baselines` runs plain and robust ray intersection and, where they are installed, Pose2Sim's and aniposelib's.
 """
 
@@ -80,7 +81,11 @@ def run(args: argparse.Namespace) -> None:
         if write:
             write((json.dumps(finite(report.as_dict()), indent=1, allow_nan=False) + "\n").encode())
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    tables = (*_by_cameras(report), _by_views(report), _others(report), _keypoints(report), _worst(report))
+    tables = []
+    if report.cases:
+        tables += [*_by_cameras(report), _by_views(report), _others(report), _keypoints(report), _worst(report)]
+    if report.followed:
+        tables.append(_people(report))
     for table in tables:
         out.print(table)
         out.print()
@@ -161,6 +166,16 @@ def _worst(report: RenderedReport) -> Table:
     table.add_row("motion", *(motions[clip] for clip, _ in worst))
     for method in report.methods:
         table.add_row(method, *(_number(errors[key].get(method, math.nan)) for key in worst))
+    return table
+
+
+def _people(report: RenderedReport) -> Table:
+    columns = ("people", "frames", "error, mm", "MOTA", "missed", "invented", "switches", "a minute")
+    table = _table("several people", *columns)
+    for m in report.followed:
+        counts = (str(m.missed), str(m.invented), str(m.switches), _number(m.switches_per_minute))
+        row = (str(m.people), str(m.frames), _number(m.mpjpe), _share(m.mota), *counts)
+        table.add_row(f"{m.clip}, {m.method}", *row)
     return table
 
 

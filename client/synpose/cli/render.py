@@ -43,6 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     clips.add_argument("--split", choices=("train", "validation", "test"), help="only motions of these subjects")
     clips.add_argument("--count", type=int, default=10, metavar="N", help="how many clips (10)")
+    clips.add_argument(
+        "--people", type=int, default=1, choices=range(1, 9), metavar="N", help="people in each clip, 1 to 8 (1)"
+    )
     clips.add_argument("--first", type=int, default=0, metavar="I", help="the first clip's number (0)")
     clips.add_argument("--draw-truth", action="store_true", help="draw the true joints on the contact sheets")
     training.add_argument("--stills", type=int, default=1000, metavar="N", help="clips with 8 frames each (1000)")
@@ -77,7 +80,7 @@ def _clips(args: argparse.Namespace) -> None:
     with _progress("clips") as advance:
         write_clips(
             args.motions, args.out, count=args.count, first=args.first, seed=args.seed, environments=args.environments,
-            split=args.split, draw_truth=args.draw_truth, progress=advance,
+            split=args.split, people=args.people, draw_truth=args.draw_truth, progress=advance,
         )  # fmt: skip
 
 

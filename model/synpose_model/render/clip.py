@@ -1,4 +1,4 @@
-"""One random clip: a person in motion, what they wear, where they are and who films them, all from one seed."""
+"""One random clip: people in motion, what they wear, where they are and who films them, all from one seed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from synpose_model.render.scene import Scene, random_scene
 from synpose_model.render.sensor import Sensor
 from synpose_model.render.stage import Stage
 
-__all__ = ["Clip", "View", "random_clip"]
+__all__ = ["Clip", "Person", "View", "random_clip"]
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
+Single = NDArray[np.float32]
 
 _FPS = 30.0
 _FRAMES = (40, 61)
@@ -44,7 +45,7 @@ _DEPTHS = np.array([_DEPTH[name.rpartition("_")[2]] for name in BODY27.joints])
 class View:
     """One camera's `image` `(H, W, 3)` RGB, and the `visibility` `(27,)` of the joints in it.
 
-    As COCO counts: 0 not in the image, 1 hidden (by a thing or by the person), 2 visible.
+    As COCO counts: 0 not in the image, 1 hidden (by a thing or by a person), 2 visible. Of the first person only.
     """
 
     image: Image
@@ -52,20 +53,32 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """All that is drawn of a clip but the pixels. `joints` `(T, 27, 3)`: `BODY27`'s, metres, world, floor z = 0."""
+class Person:
+    """Someone who moves. `transforms` are the bones', `joints` `(T, 27, 3)` `BODY27`'s, metres, world, floor z = 0."""
 
-    model: BodyModel
     transforms: Array
     outfit: Outfit
     joints: Array
+    motion: str
+    child: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """All that is drawn of a clip but the pixels; `people` move for equally many frames."""
+
+    model: BodyModel
+    people: tuple[Person, ...]
     lenses: tuple[Lens, ...]
     scene: Scene
     environment: Environment
-    motion: str
-    child: bool
     fps: float
     noise_seed: int
+
+    @property
+    def joints(self) -> Array:
+        """The first person's, `(T, 27, 3)`."""
+        return self.people[0].joints
 
     @cached_property
     def rig(self) -> Rig:
@@ -75,17 +88,13 @@ class Clip:
     def frames(self, stage: Stage, only: Sequence[int] | None = None) -> Iterator[list[View]]:
         """The views of every frame in order, or of the frames `only`, drawn on `stage`."""
         chosen = np.arange(len(self.joints)) if only is None else np.asarray(only)
-        body = Body(self.model, self.outfit.vertices, np.zeros((len(self.model.bones), 3)))
-        surfaces = body.skinned(self.transforms[chosen], self.outfit.vertices)
-        turns = self.transforms[chosen]
-        turns[..., 3] = 0
-        normals = body.skinned(turns, self.outfit.normals)
+        skins = [_skins(self.model, person, chosen) for person in self.people]
         sensors = [Sensor(np.random.default_rng((self.noise_seed, view))) for view in range(len(self.lenses))]
         stage.enter(self.scene, self.environment)
-        stage.dress(self.outfit, self.model.faces)
-        for frame, surface, normal in zip(chosen, surfaces, normals, strict=True):
+        stage.dress([person.outfit for person in self.people], self.model.faces)
+        for frame, *skin in zip(chosen, *skins, strict=True):
             joints = self.joints[frame]
-            stage.pose(surface, normal, frame / self.fps)
+            stage.pose(skin, frame / self.fps)
             views = []
             for lens, sensor in zip(self.lenses, sensors, strict=True):
                 image = sensor(lens.bend(stage.draw(lens.ideal)))
@@ -124,19 +133,24 @@ def random_clip(model: BodyModel, motions: Sequence[Path], environments: Sequenc
     lenses = random_rig(rng, 2 + index % 5, joints, body.height)
     return Clip(
         model,
-        transforms,
-        random_outfit(rng, body),
-        joints,
+        (Person(transforms, random_outfit(rng, body), joints, path.stem, child),),
         lenses,
         random_scene(rng, lenses, joints, len(joints) / fps),
         read_environment(environments[int(rng.integers(len(environments)))])
         if environments
         else plain_environment(rng),
-        path.stem,
-        child,
         fps,
         int(rng.integers(2**31)),
     )
+
+
+def _skins(model: BodyModel, person: Person, frames: NDArray[np.int64]) -> list[tuple[Single, Single]]:
+    """The surface and its normals `(V, 3)`, world, of `person` in each of `frames`."""
+    body = Body(model, person.outfit.vertices, np.zeros((len(model.bones), 3)))
+    turns = person.transforms[frames]
+    surfaces = body.skinned(turns, person.outfit.vertices)
+    turns[..., 3] = 0
+    return list(zip(surfaces, body.skinned(turns, person.outfit.normals), strict=True))
 
 
 def _some_frames(rng: np.random.Generator, motion: Motion) -> slice | None:

@@ -2,7 +2,8 @@
 
 Each clip is a folder: `cam01.mp4` and so on, `calibration.json`, `truth.npz` and `sheet.png`, a contact sheet.
 `truth.npz` holds `joints` `(T, 27, 3)` in metres, world frame, called `names`, COCO's 17 first; `visibility`
-`(V, T, 27)`, 0 not in the image, 1 hidden, 2 visible; `cameras`, `fps`; `motion` and `child` say what was drawn.
+`(V, T, 27)`, 0 not in the image, 1 hidden, 2 visible; `cameras`, `fps`; `motion` and `child` say what was drawn. All
+that is the first person's; `others` `(N, T, 27, 3)` are the joints of the N people who walk around them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from synpose_model.data.splits import motions_of
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
 from synpose_model.render.contact_sheet import ContactSheet, with_joints
+from synpose_model.render.crowd import random_crowd
 from synpose_model.render.environment import environment_files
 from synpose_model.render.stage import Stage
 
@@ -38,20 +40,25 @@ def write_clips(
     seed: int = 0,
     environments: Path | None = None,
     split: str | None = None,
+    people: int = 1,
     draw_truth: bool = False,
     progress: Callable[[int], None] = lambda clips: None,
 ) -> None:
     """Clips number `first` and on of `seed` into folders in `out`, of the BVH files in the folder `motions`.
 
-    `environments` is a folder of environment maps; of a `split` only its subjects' motions are used. `progress` is told
-    the number of clips after each one. Raises `InvalidInput` where a folder does not hold what it should.
+    `environments` is a folder of environment maps; of a `split` only its subjects' motions are used. With more than
+    one of `people` they walk around each other for longer, before four cameras. `progress` is told the number of clips
+    after each one. Raises `InvalidInput` where a folder does not hold what it should.
     """
     paths = motions_of(motions, split)
     maps = environment_files(environments)
     model = BodyModel()
     with Stage() as stage:
         for index in range(first, first + count):
-            clip = random_clip(model, paths, maps, seed, index)
+            if people == 1:
+                clip = random_clip(model, paths, maps, seed, index)
+            else:
+                clip = random_crowd(model, paths, maps, seed, index, people)
             write_clip(clip, stage, out / f"clip_{index:03d}", draw_truth=draw_truth)
             progress(count)
 
@@ -86,8 +93,9 @@ def write_clip(clip: Clip, stage: Stage, folder: Path, *, draw_truth: bool = Fal
         names=np.array(BODY27.joints),
         cameras=np.array(clip.rig.names),
         fps=clip.fps,
-        motion=clip.motion,
-        child=clip.child,
+        motion=clip.people[0].motion,
+        child=clip.people[0].child,
+        others=np.array([person.joints for person in clip.people[1:]]).reshape(-1, *clip.joints.shape),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import moderngl
@@ -27,7 +27,7 @@ _SHADOW_REACH = 2.5  # metres around the person in which things cast shadows
 
 
 class Stage:
-    """One OpenGL context with a scene on it: `enter` sets the scene, `dress` the person, `pose` a frame, `draw` a view.
+    """One OpenGL context with a scene on it: `enter` sets the scene, `dress` the people, `pose` a frame, `draw` a view.
 
     Use as a context manager: leaving it frees the GPU's memory.
     """
@@ -91,25 +91,15 @@ class Stage:
                     program[name] = value
         self._to_lamp = _lamp_matrix(scene)
 
-    def dress(self, outfit: Outfit, faces: NDArray[np.int32]) -> None:
-        """Brings in a person: the mesh `faces` `(F, 3)` in an outfit."""
-        looks = np.concatenate((outfit.colors, outfit.accents, outfit.pattern[:, None], outfit.vertices), -1)
-        static = self._gl.buffer(looks.astype(np.float32).tobytes())
-        self._moving = self._gl.buffer(reserve=len(looks) * 24, dynamic=True)
+    def dress(self, outfits: Sequence[Outfit], faces: NDArray[np.int32]) -> None:
+        """Brings in people: the mesh `faces` `(F, 3)` once in each of the `outfits`."""
         index = self._gl.buffer(faces.astype(np.int32).tobytes())
-        self._body = self._gl.vertex_array(
-            self._programs["body"],
-            [
-                (self._moving, "3f 3f", "position", "normal"),
-                (static, "3f 3f 1f 3f", "color", "accent", "pattern", "rest"),
-            ],
-            index,
-        )
-        self._body_depth = self._gl.vertex_array(self._programs["depth"], [(self._moving, "3f 12x", "position")], index)
+        self._bodies = [_Figure(self._gl, self._programs, outfit, index) for outfit in outfits]
 
-    def pose(self, vertices: Single, normals: Single, time: float) -> None:
-        """The frame at `time` seconds: the person's surface and normals `(V, 3)`, world frame."""
-        self._moving.write(np.concatenate((vertices, normals), -1).astype(np.float32).tobytes())
+    def pose(self, skins: Sequence[tuple[Single, Single]], time: float) -> None:
+        """The frame at `time` seconds: of each person the surface and its normals `(V, 3)`, world frame."""
+        for body, (vertices, normals) in zip(self._bodies, skins, strict=True):
+            body.moving.write(np.concatenate((vertices, normals), -1).astype(np.float32).tobytes())
         self._time = time
         self._shadow_target.use()
         self._shadow_target.clear()
@@ -128,7 +118,8 @@ class Stage:
         self._set("surface", **shared)
         self._set("body", view=shared["view"], to_lamp=shared["to_lamp"])
         # near things first: a pixel behind them is then never shaded
-        self._body.render()
+        for body in self._bodies:
+            body.visible.render()
         for box in reversed(self._scene.boxes):
             self._draw_surface(box.material, box.transform(self._time), 1e3)
         floor = np.diag((60.0, 60.0, 0.05, 1.0))
@@ -159,14 +150,15 @@ class Stage:
         return np.asarray(inside & (nearest[row * inside, column * inside] < depth - within))
 
     def _draw_depth(self, view: Array, room: bool) -> None:
-        """Boxes and person into the current depth buffer; without the `room`, which contains the lamp's rays."""
+        """Boxes and people into the current depth buffer; without the `room`, which contains the lamp's rays."""
         for box in self._scene.boxes:
             inside_of_it = bool((np.abs(box.center - self._scene.middle)[:2] < box.half[:2] - 1).all())
             if room or not inside_of_it:
                 self._set("depth", view=_columns(view @ box.transform(self._time)))
                 self._surface_depth.render()
         self._set("depth", view=_columns(view))
-        self._body_depth.render()
+        for body in self._bodies:
+            body.depth.render()
 
     def _draw_surface(self, material: Material, transform: Array, horizon: float) -> None:
         self._set(
@@ -190,6 +182,30 @@ class Stage:
         if size not in self._targets:
             self._targets[size] = self._gl.framebuffer(self._gl.renderbuffer(size, 4), self._gl.depth_texture(size))
         return self._targets[size]
+
+
+class _Figure:
+    """One person's mesh on the graphics card: what changes from frame to frame, and the two ways to draw it."""
+
+    def __init__(
+        self,
+        context: moderngl.Context,
+        programs: Mapping[str, moderngl.Program],
+        outfit: Outfit,
+        index: moderngl.Buffer,
+    ) -> None:
+        looks = np.concatenate((outfit.colors, outfit.accents, outfit.pattern[:, None], outfit.vertices), -1)
+        static = context.buffer(looks.astype(np.float32).tobytes())
+        self.moving = context.buffer(reserve=len(looks) * 24, dynamic=True)
+        self.visible = context.vertex_array(
+            programs["body"],
+            [
+                (self.moving, "3f 3f", "position", "normal"),
+                (static, "3f 3f 1f 3f", "color", "accent", "pattern", "rest"),
+            ],
+            index,
+        )
+        self.depth = context.vertex_array(programs["depth"], [(self.moving, "3f 12x", "position")], index)
 
 
 def _view_matrix(camera: Camera) -> Array:
