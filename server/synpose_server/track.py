@@ -149,7 +149,8 @@ class _Sighting:
 
     def given(self) -> list[NDArray[Any]]:
         """Rays `(T, V, K, 3)`, scores, the views to be used and tokens over the window and the newest frame set."""
-        rows = [(p.directions, p.keypoints[..., 2], p.seen, p.tokens) for p in (*self.window, self)]
+        rows = [(p.directions, p.keypoints[..., 2], p.seen, p.tokens) for p in self.window]
+        rows.append((self.directions, self.keypoints[..., 2], self.seen, self.tokens))
         return [np.stack(part) for part in zip(*rows, strict=True)]
 
     def person(self, joints: Array, sigma: Array, view_weights: Array) -> TrackedPerson:
@@ -199,8 +200,8 @@ class Tracker:
             return people
         tracks = {track.id: track for track in self._tracks}
         together = twins(np.stack([tracks[person.id].joints for person in people]))
-        for person, slid in zip(people, together.any(0), strict=True):
-            tracks[person.id].merged = tracks[person.id].merged + 1 if slid else 0
+        for column, person in enumerate(people):
+            tracks[person.id].merged = tracks[person.id].merged + 1 if together[:, column].any() else 0
         return [person for person in people if tracks[person.id].merged < _MERGED]
 
     # -- finding people ------------------------------------------------------------------------------------------

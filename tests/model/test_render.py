@@ -156,6 +156,37 @@ def test_clip_is_the_seed_s(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image, twin)
 
 
+def test_a_crowd_keeps_its_distance_and_its_truth(tmp_path: Path) -> None:
+    """Two people come near each other, never into each other; the file holds both, and both are in the picture."""
+    pytest.importorskip("anny", reason="anny is not installed: bodies go untested")
+    pytest.importorskip("moderngl", reason="moderngl is not installed: the drawing itself goes untested")
+    pytest.importorskip("OpenEXR", reason="OpenEXR is not installed: the drawing itself goes untested")
+    from dataclasses import replace
+
+    from synpose_model.render.body import BodyModel
+    from synpose_model.render.clips import write_clip
+    from synpose_model.render.crowd import random_crowd
+    from synpose_server.rendered_clip import RenderedClip
+
+    motion = tmp_path / "gliding.bvh"
+    motion.write_text(_standing(90, step=2.0))
+    crowd = random_crowd(BodyModel(), [motion], [], 5, 0, 2)
+    gap = np.linalg.norm((crowd.people[0].joints - crowd.people[1].joints).mean(1)[:, :2], axis=-1)
+    assert 0.5 < gap.min() < 1.0
+    short = replace(
+        crowd,
+        people=tuple(replace(p, transforms=p.transforms[:2], joints=p.joints[:2]) for p in crowd.people),
+        lenses=crowd.lenses[:2],
+    )
+    with _stage() as stage:
+        write_clip(short, stage, tmp_path / "both")
+        alone = replace(short, people=short.people[:1])
+        both, one = (next(clip.frames(stage))[0].image.astype(int) for clip in (short, alone))
+    clip = RenderedClip.read(tmp_path / "both")
+    np.testing.assert_allclose(clip.people, [person.joints for person in short.people])
+    assert (np.abs(both - one).max(-1) > 20).sum() > 500
+
+
 def _stage() -> Stage:
     from synpose_model.render.stage import Stage
 
@@ -186,8 +217,11 @@ def _centroid(image: NDArray[Any]) -> NDArray[Any]:
     return np.array(((weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()))
 
 
-def _standing(frames: int) -> str:
-    """A person who stands in the rest pose of the CMU conversion's skeleton, arms out, and turns a little."""
+def _standing(frames: int, step: float = 0.0) -> str:
+    """A person who stands in the rest pose of the CMU conversion's skeleton, arms out, and turns a little.
+
+    They glide by `step` (centimetres) a frame.
+    """
     tree = {
         "hip": (("abdomen", 0, 20, 0), ("lThigh", 9, 3, 0), ("rThigh", -9, 3, 0)),
         "abdomen": (("chest", 0, 12, 0),),
@@ -219,5 +253,8 @@ def _standing(frames: int) -> str:
         return f"{kind} {name}\n{{\nOFFSET {place}\nCHANNELS {channels}\n{inner}{tip}}}\n"
 
     head = write("hip", (0, 0, 0), "ROOT")
-    rows = "\n".join(" ".join(["3 90 7", f"0 0 {frame / 3}", *["0 0 0"] * (joints - 1)]) for frame in range(frames))
+    rows = "\n".join(
+        " ".join([f"{3 + step * frame:g} 90 7", f"0 0 {frame / 3}", *["0 0 0"] * (joints - 1)])
+        for frame in range(frames)
+    )
     return f"HIERARCHY\n{head}MOTION\nFrames: {frames}\nFrame Time: 0.0333333\n{rows}\n"

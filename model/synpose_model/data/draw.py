@@ -113,7 +113,7 @@ def _write(
         joints=clip.joints[list(frames)],
         rig=write_calibration(clip.rig),
         fps=clip.fps,
-        motion=clip.motion,
+        motion=clip.people[0].motion,
         **keypoints,  # type: ignore[arg-type]
     )
 
