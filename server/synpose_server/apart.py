@@ -13,26 +13,26 @@ __all__ = ["strangers", "twins"]
 
 Array = NDArray[np.float64]
 
-_OFF = 0.1  # of the person's extent in the image: keypoints nearer than this to where they are expected are believed
-_BETTER = 0.5  # how much nearer to someone else's place keypoints must be to be theirs
-_SAME = 0.06  # of the extent, within which two readings are of one person
+_OFF = 0.05  # of the person's extent in the image: a keypoint nearer than this to where it is expected is believed
+_BETTER = 0.5  # how much nearer to someone else's place a keypoint must be to be theirs
+_SAME = 0.03  # of the extent, within which two readings are of one person
 _SLACK = 0.02  # of the extent, by which one of two people is the nearer owner for certain
 _TWINS = 0.2  # metres: the median joint distance within which two tracks are one person
 
 
-def strangers(keypoints: Array, expected: Array, sure: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """In which views the keypoints of which person are someone else's, `(N, V)`.
+def strangers(keypoints: Array, expected: Array, mirror: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which keypoints of which person are someone else's, `(N, V, K)`.
 
     `keypoints` `(N, V, K, 2)` as they were read for each person and `expected` `(N, V, K, 2)` where they were to be, in
-    pixels, NaN where a camera cannot see that; `sure` `(N, V, K)` which of them the network is sure of.
+    pixels, NaN where a camera cannot see that; `mirror` `(K,)` exchanges left and right, as networks do.
     """
-    extent = np.ptp(expected, axis=2).max(-1)  # (N, V), NaN where it is not known
-    own = _median(np.linalg.norm(keypoints - expected, axis=-1), sure) / extent
-    others = _between(keypoints, expected, sure) / extent[:, None]  # (N, N, V)
+    extent = np.ptp(expected, axis=2).max(-1)[..., None]  # (N, V, 1), NaN where it is not known
+    own = np.linalg.norm(keypoints - expected, axis=-1) / extent  # (N, V, K)
+    others = np.fmin(_gaps(keypoints, expected), _gaps(keypoints, expected[:, :, mirror])) / extent[:, None]
     others[np.diag_indices(len(others))] = np.inf
-    foreign = (own > _OFF) & (np.nanmin(np.nan_to_num(others, nan=np.inf), axis=1) < _BETTER * own)
-    # two readings of one person: whoever is expected farther from there was hidden, or out of the crop
-    same = _between(keypoints, keypoints, sure) / extent[:, None] < _SAME
+    foreign = (own > _OFF) & (np.fmin.reduce(others, axis=1) < _BETTER * own)
+    # two readings of one point: whoever is expected farther from there was hidden
+    same = np.fmin(_gaps(keypoints, keypoints), _gaps(keypoints, keypoints[:, :, mirror])) / extent[:, None] < _SAME
     same[np.diag_indices(len(same))] = False
     farther = own[:, None] > own[None] + _SLACK
     return np.asarray(foreign | (same & farther & ~foreign[None]).any(1))
@@ -44,15 +44,6 @@ def twins(joints: Array) -> NDArray[np.bool_]:
     return np.asarray(np.triu(gaps < _TWINS, 1))
 
 
-def _between(a: Array, b: Array, sure: NDArray[np.bool_]) -> Array:
-    """The median distance of the sure points of each of `a` from those of each of `b` `(N, V, K, 2)`: `(N, N, V)`."""
-    gaps = np.linalg.norm(a[:, None] - b[None], axis=-1)
-    return _median(gaps, np.broadcast_to(sure[:, None], gaps.shape))
-
-
-def _median(values: Array, use: NDArray[np.bool_]) -> Array:
-    """Over the last axis, of the values to `use`; infinite where there is none."""
-    known = use & np.isfinite(values)
-    ordered = np.sort(np.where(known, values, np.inf), axis=-1)
-    middle = np.maximum(known.sum(-1, keepdims=True) - 1, 0) // 2
-    return np.take_along_axis(ordered, middle, -1)[..., 0]
+def _gaps(a: Array, b: Array) -> Array:
+    """The distance of each point of each of `a` from that of each of `b` `(N, V, K, 2)`: `(N, N, V, K)`."""
+    return np.asarray(np.linalg.norm(a[:, None] - b[None], axis=-1))

@@ -25,6 +25,7 @@ from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.runtime import Model
 from synpose_server.sides import Sides
+from synpose_server.silhouette import paint_over, silhouette
 
 __all__ = ["TrackedPerson", "Tracker"]
 
@@ -299,7 +300,7 @@ class Tracker:
             for view, image in enumerate(images):
                 crop = self._crop(track, view, image)
                 if crop is not None and image is not None:
-                    crops.append((crop, crop.read(image)))
+                    crops.append((crop, self._alone(track, view, crop, crop.read(image))))
                     places.append((row, view))
         if not crops:
             return []
@@ -316,7 +317,7 @@ class Tracker:
         directions[beyond] = 0.0
         as_read = keypoints.copy()
         if N > 1:
-            keypoints[self._strangers(keypoints), :, 2] = 0.0
+            keypoints[self._strangers(keypoints), 2] = 0.0
         sightings = []
         for row, track in enumerate(self._tracks):
             restored, rays = keypoints[row], directions[row]
@@ -325,15 +326,36 @@ class Tracker:
             sightings.append(self._sighting(track, restored, rays, tokens[row], as_read[row]))
         return self._lift(sightings)
 
+    def _alone(self, track: _Track, view: int, crop: Crop, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The crop of `track` without the others who are followed, where they do not stand behind."""
+        camera = self.rig.cameras[view]
+
+        def shape(other: _Track) -> tuple[float, NDArray[np.bool_]]:
+            joints = other.predicted[:_FOUND]
+            distance = float(np.linalg.norm(joints.mean(0) - camera.center))
+            points = camera.project(joints)
+            if not np.isfinite(points).all():
+                return distance, np.zeros(pixels.shape[:2], np.bool_)
+            return distance, silhouette(crop, points, camera.K[0, 0] / distance)
+
+        others = [shape(other) for other in self._tracks if other is not track]
+        if not any(mask.any() for _, mask in others):
+            return pixels
+        own_distance, own = shape(track)
+        hidden = np.zeros_like(own)
+        for distance, mask in others:
+            hidden |= mask if distance < own_distance else mask & ~own
+        return paint_over(pixels, hidden)
+
     def _strangers(self, keypoints: Array) -> NDArray[np.bool_]:
-        """In which views the `keypoints` `(N, V, K, 3)` of which track are someone else's, `(N, V)`."""
+        """Which of the `keypoints` `(N, V, K, 3)` of which track are someone else's, `(N, V, K)`."""
         expected = np.stack(
             [
                 np.stack([camera.project(track.predicted[: keypoints.shape[2]]) for camera in self.rig])
                 for track in self._tracks
             ]
         )
-        return strangers(keypoints[..., :2], expected, keypoints[..., 2] >= self.model.bundle.least_score)
+        return strangers(keypoints[..., :2], expected, np.array(self.model.keypoint_skeleton.mirror))
 
     def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
         if image is None:

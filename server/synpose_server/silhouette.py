@@ -1,0 +1,51 @@
+"""About which pixels show a person who stands where they are expected: enough to paint those over who stand nearby.
+
+A pose network reads one person of a crop, and where two are close it takes a hand of one and a foot of the other. So
+whoever else is followed is painted over in the crop of each, except for what is nearer to the camera.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synpose.skeleton import COCO17
+from synpose_model.crop import Crop
+
+__all__ = ["paint_over", "silhouette"]
+
+Array = NDArray[np.float64]
+
+_AT = {name: j for j, name in enumerate(COCO17.joints)}
+_TRUNK = [_AT[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
+_LIMB, _HEAD = 0.07, 0.13  # metres: half the width of a limb in its clothes, and of a head with its hair
+
+
+def silhouette(crop: Crop, points: Array, metre: float) -> NDArray[np.bool_]:
+    """Which pixels of `crop` `(S, S)` show the person of COCO's `points` `(17, 2)`, image pixels.
+
+    `metre` is how many of the image's pixels are one metre there.
+    """
+    inverse = np.linalg.inv(crop.transform[:, :2])
+    at = np.rint((points - crop.transform[:, 2]) @ inverse.T).astype(int)
+    scale = metre * np.sqrt(abs(np.linalg.det(inverse)))
+    mask = np.zeros((crop.side, crop.side), np.uint8)
+    width = max(1, round(2 * _LIMB * scale))
+    cv2.fillConvexPoly(mask, cv2.convexHull(at[_TRUNK]), 1)
+    cv2.polylines(mask, [at[_TRUNK]], True, 1, width)
+    for near, far in COCO17.limbs:
+        cv2.line(mask, at[near].tolist(), at[far].tolist(), 1, width)
+    neck, head = at[_TRUNK[:2]].mean(0), at[:5].mean(0)
+    cv2.line(mask, np.rint(neck).astype(int).tolist(), np.rint(head).astype(int).tolist(), 1, width)
+    cv2.circle(mask, np.rint(head).astype(int).tolist(), max(1, round(_HEAD * scale)), 1, -1)
+    return mask.astype(np.bool_)
+
+
+def paint_over(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """`pixels` `(S, S, 3)` with the mean colour of the others where `mask` `(S, S)`."""
+    if not mask.any() or mask.all():
+        return pixels
+    out = pixels.copy()
+    out[mask] = pixels[~mask].mean(0)
+    return out
