@@ -15,8 +15,6 @@ Array = NDArray[np.float64]
 
 _OFF = 0.05  # of the person's extent in the image: a keypoint nearer than this to where it is expected is believed
 _BETTER = 0.5  # how much nearer to someone else's place a keypoint must be to be theirs
-_SAME = 0.03  # of the extent, within which two readings are of one person
-_SLACK = 0.02  # of the extent, by which one of two people is the nearer owner for certain
 _TWINS = 0.2  # metres: the median joint distance within which two tracks are one person
 
 
@@ -30,12 +28,7 @@ def strangers(keypoints: Array, expected: Array, mirror: NDArray[np.int64]) -> N
     own = np.linalg.norm(keypoints - expected, axis=-1) / extent  # (N, V, K)
     others = np.fmin(_gaps(keypoints, expected), _gaps(keypoints, expected[:, :, mirror])) / extent[:, None]
     others[np.diag_indices(len(others))] = np.inf
-    foreign = (own > _OFF) & (np.fmin.reduce(others, axis=1) < _BETTER * own)
-    # two readings of one point: whoever is expected farther from there was hidden
-    same = np.fmin(_gaps(keypoints, keypoints), _gaps(keypoints, keypoints[:, :, mirror])) / extent[:, None] < _SAME
-    same[np.diag_indices(len(same))] = False
-    farther = own[:, None] > own[None] + _SLACK
-    return np.asarray(foreign | (same & farther & ~foreign[None]).any(1))
+    return np.asarray((own > _OFF) & (np.fmin.reduce(others, axis=1) < _BETTER * own))
 
 
 def twins(joints: Array) -> NDArray[np.bool_]:

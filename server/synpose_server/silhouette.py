@@ -1,7 +1,7 @@
 """About which pixels show a person who stands where they are expected: enough to paint those over who stand nearby.
 
 A pose network reads one person of a crop, and where two are close it takes a hand of one and a foot of the other. So
-whoever else is followed is painted over in the crop of each, except for what is nearer to the camera.
+whoever else is followed is painted over in the crop of each, except for where the crop's own person is expected.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.rig import Camera
 from synpose.skeleton import COCO17
 from synpose_model.crop import Crop
 
@@ -22,23 +23,26 @@ _TRUNK = [_AT[name] for name in ("left_shoulder", "right_shoulder", "right_hip",
 _LIMB, _HEAD = 0.07, 0.13  # metres: half the width of a limb in its clothes, and of a head with its hair
 
 
-def silhouette(crop: Crop, points: Array, metre: float) -> NDArray[np.bool_]:
-    """Which pixels of `crop` `(S, S)` show the person of COCO's `points` `(17, 2)`, image pixels.
+def silhouette(crop: Crop, camera: Camera, joints: Array) -> NDArray[np.bool_]:
+    """Which pixels of `crop` `(S, S)`, of an image of `camera`, show the person of COCO's `joints` `(17, 3)`, metres.
 
-    `metre` is how many of the image's pixels are one metre there.
+    None where not all joints are in front of the camera.
     """
+    mask = np.zeros((crop.side, crop.side), np.uint8)
+    points = camera.project(joints)
+    if not np.isfinite(points).all():
+        return mask.astype(np.bool_)
     inverse = np.linalg.inv(crop.transform[:, :2])
     at = np.rint((points - crop.transform[:, 2]) @ inverse.T).astype(int)
-    scale = metre * np.sqrt(abs(np.linalg.det(inverse)))
-    mask = np.zeros((crop.side, crop.side), np.uint8)
-    width = max(1, round(2 * _LIMB * scale))
+    metre = camera.K[0, 0] / np.linalg.norm(joints.mean(0) - camera.center) * np.sqrt(np.linalg.det(inverse))
+    width = max(1, round(2 * _LIMB * metre))
     cv2.fillConvexPoly(mask, cv2.convexHull(at[_TRUNK]), 1)
     cv2.polylines(mask, [at[_TRUNK]], True, 1, width)
     for near, far in COCO17.limbs:
         cv2.line(mask, at[near].tolist(), at[far].tolist(), 1, width)
     neck, head = at[_TRUNK[:2]].mean(0), at[:5].mean(0)
     cv2.line(mask, np.rint(neck).astype(int).tolist(), np.rint(head).astype(int).tolist(), 1, width)
-    cv2.circle(mask, np.rint(head).astype(int).tolist(), max(1, round(_HEAD * scale)), 1, -1)
+    cv2.circle(mask, np.rint(head).astype(int).tolist(), max(1, round(_HEAD * metre)), 1, -1)
     return mask.astype(np.bool_)
 
 

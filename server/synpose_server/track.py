@@ -327,25 +327,13 @@ class Tracker:
         return self._lift(sightings)
 
     def _alone(self, track: _Track, view: int, crop: Crop, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The crop of `track` without the others who are followed, where they do not stand behind."""
+        """The `pixels` of `crop` without the others who are followed, except where `track` may be in front of them."""
         camera = self.rig.cameras[view]
-
-        def shape(other: _Track) -> tuple[float, NDArray[np.bool_]]:
-            joints = other.predicted[:_FOUND]
-            distance = float(np.linalg.norm(joints.mean(0) - camera.center))
-            points = camera.project(joints)
-            if not np.isfinite(points).all():
-                return distance, np.zeros(pixels.shape[:2], np.bool_)
-            return distance, silhouette(crop, points, camera.K[0, 0] / distance)
-
-        others = [shape(other) for other in self._tracks if other is not track]
-        if not any(mask.any() for _, mask in others):
+        others = [silhouette(crop, camera, other.predicted[:_FOUND]) for other in self._tracks if other is not track]
+        if not any(mask.any() for mask in others):
             return pixels
-        own_distance, own = shape(track)
-        hidden = np.zeros_like(own)
-        for distance, mask in others:
-            hidden |= mask if distance < own_distance else mask & ~own
-        return paint_over(pixels, hidden)
+        own = silhouette(crop, camera, track.predicted[:_FOUND])
+        return paint_over(pixels, np.any(others, axis=0) & ~own)
 
     def _strangers(self, keypoints: Array) -> NDArray[np.bool_]:
         """Which of the `keypoints` `(N, V, K, 3)` of which track are someone else's, `(N, V, K)`."""
@@ -355,7 +343,7 @@ class Tracker:
                 for track in self._tracks
             ]
         )
-        return strangers(keypoints[..., :2], expected, np.array(self.model.keypoint_skeleton.mirror))
+        return strangers(keypoints[..., :2], expected, self.model.keypoint_skeleton.mirror)
 
     def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
         if image is None:
