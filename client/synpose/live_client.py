@@ -218,7 +218,7 @@ class AsyncLiveStream:
         opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         async with (
             aclosing(self._messages(first, opened)) as messages,
-            aclosing(self._transport.live(messages)) as answers,
+            aclosing(self._transport.live(messages, self._token)) as answers,
         ):
             async for answer in answers:
                 self._progress = time.monotonic()

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
                 raise OptionsError(f"an origin looks like https://lab.example, not {origin!r}", field="cors_origins")
         return self
 
+    replicas: int = Field(default=1, ge=1, le=10_000)
+    """Replicas over Ray at any time; only with `--ray`."""
+    max_replicas: int = Field(default=1, ge=1, le=10_000)
+    """Replicas over Ray when more clips wait than are computed; not fewer than `replicas`."""
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown(cls, given: object) -> object:

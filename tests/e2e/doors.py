@@ -149,7 +149,8 @@ def _grpc_clip(server: Server, request: Request) -> Answer | Refusal:
                     yield pb.EstimateClipRequest(chunk=chunk)
 
     def call(stub: Any) -> list[pb.Frame]:
-        first, *rest = stub.EstimateClip(parts(), timeout=_SECONDS)
+        responses = stub.EstimateClip(parts(), timeout=_SECONDS)
+        first, *rest = (response for response in responses if response.ListFields())
         assert first.HasField("header")
         return [part.frame for part in rest]
 

@@ -14,6 +14,8 @@ from synpose.cli.settings import load_settings
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
+_RAY = ("replicas", "max_replicas")
+
 EXAMPLE = "synpose serve --host 0.0.0.0 --http-port 8000 --grpc-port 8001"
 
 
@@ -26,13 +28,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain; both doors then speak TLS")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="private key of the certificate")
     parser.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="let in only clients that these vouch for")
+    parser.add_argument("--ray", action="store_true", help="replicas over Ray Serve, on RAY_ADDRESS or this machine")
+    parser.add_argument("--replicas", type=int, metavar="N", help="replicas at any time, with --ray (1)")
+    parser.add_argument("--max-replicas", type=int, metavar="N", help="replicas under load, with --ray (--replicas)")
 
 
 def run(args: argparse.Namespace) -> None:
-    names = ("host", "http_port", "grpc_port", "models", "keys", "tls_cert", "tls_key", "tls_client_ca")
+    names = ("host", "http_port", "grpc_port", "models", "keys", "tls_cert", "tls_key", "tls_client_ca", *_RAY)
     settings = load_settings(**{name: getattr(args, name) for name in names})
     with needs_extra("server,cpu"):
         from synpose_server import logs, serve, tracing
     logs.set_up(settings.log_format, settings.log_level)
     tracing.set_up()
-    serve.run(settings, partial(print, flush=True))
+    say = partial(print, flush=True)
+    if not args.ray:
+        serve.run(settings, say)
+        return
+    with needs_extra("ray"):
+        from synpose_server.cluster import deploy
+    deploy.run(settings, say)

@@ -72,10 +72,11 @@ class Transport(Protocol):
         """
         ...
 
-    def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+    def live(self, messages: AsyncGenerator[ToServer, None], token: str = "") -> AsyncGenerator[FromServer, None]:
         """What the server answers to the messages of a live stream; closing the generator breaks the connection.
 
-        Raises `Disconnected` when the connection breaks.
+        `token` is that of the stream that is resumed: of several servers behind one address it leads to the one that
+        holds the stream. Raises `Disconnected` when the connection breaks.
         """
         ...
 

@@ -98,29 +98,32 @@ class GrpcTransport:
         call = self._stub.EstimateClip(metadata=self._metadata)
         try:
             with self._errors():
+                responses = aiter(call)
                 try:
                     await call.write(pb.EstimateClipRequest(start=start))
-                    if ACCEPTED_HEADER in dict(await call.initial_metadata()):
+                    if ACCEPTED_HEADER in dict(await call.initial_metadata()) or await _is_accepted(responses):
                         async for part in parts:
                             await call.write(part)
                         await call.done_writing()
                 except asyncio.InvalidStateError:
                     pass  # the server has ended the call; reading tells why
-                async for response in call:
+                async for response in responses:
                     if response.HasField("header"):
                         yield header_from_message(response.header)
-                    else:
+                    elif response.HasField("frame"):
                         yield frame_from_message(response.frame)
         finally:
             call.cancel()
 
-    async def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+    async def live(self, messages: AsyncGenerator[ToServer, None], token: str = "") -> AsyncGenerator[FromServer, None]:
         """As `Transport.live`."""
-        call = self._stub.StreamPoses(metadata=self._metadata)
+        route = (("session_id", token),) if token else ()
+        call = self._stub.StreamPoses(metadata=(*(self._metadata or ()), *route))
         sending = asyncio.create_task(_send(call, messages))
         try:
             async for answer in call:
-                yield live_wire.from_server(answer)
+                if answer.ListFields():
+                    yield live_wire.from_server(answer)
         except grpc.aio.AioRpcError as error:
             told = any(key == PROBLEM_TRAILER for key, _ in error.trailing_metadata() or ())
             reason = self._error(error)
@@ -179,6 +182,12 @@ class GrpcTransport:
                 f" ({reason})"
             )
         return ServerError(f"{self.url} broke off: {code.name}: {reason}")
+
+
+async def _is_accepted(responses: AsyncIterator[pb.EstimateClipResponse]) -> bool:
+    """Whether an empty response says that the start was accepted, as behind a proxy that passes on no headers."""
+    response = await anext(responses, None)
+    return response is not None and not response.ListFields()
 
 
 async def _send(

@@ -77,13 +77,13 @@ class HttpTransport:
                         skeleton = part.skeleton
                     yield part
 
-    async def live(self, messages: AsyncGenerator[ToServer, None]) -> AsyncGenerator[FromServer, None]:
+    async def live(self, messages: AsyncGenerator[ToServer, None], token: str = "") -> AsyncGenerator[FromServer, None]:
         """As `Transport.live`, over the WebSocket `/v1/stream`."""
         url = "ws" + self.url.removeprefix("http") + "/v1/stream"
         try:
             async with connect(
                 url,
-                additional_headers=self._headers,
+                additional_headers={**self._headers, **({"x-session-id": token} if token else {})},
                 ssl=self._trust if url.startswith("wss") else None,
                 max_size=None,
                 compression=None,

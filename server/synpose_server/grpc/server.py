@@ -47,11 +47,15 @@ class GrpcServer:
         names = (self._service, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
-    async def start(self) -> int:
-        """Listen; returns the port, a free one where the settings say 0. Raises `ServerError` if it is taken."""
+    async def start(self, address: str | None = None) -> int:
+        """Listen, at `address` in the place of that of the settings; returns the port, a free one where they say 0.
+
+        Raises `ServerError` if it is taken.
+        """
         settings = self._bridge.engine.settings
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"{host}:{settings.grpc_port}"
+        if address is None:
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            address = f"{host}:{settings.grpc_port}"
         try:
             if (credentials := _credentials(settings)) is None:
                 port = self._server.add_insecure_port(address)

@@ -75,7 +75,7 @@ def add_calibrations(app: FastAPI, bridge: Bridge) -> None:
             files = await _files(request, bridge)
         rig = await asyncio.to_thread(read_rig, files, options)
         cameras = [CalibrationCamera(name=camera.name, size=camera.size) for camera in rig]
-        return Calibration(hash=bridge.live.calibrations.put(rig), cameras=cameras)
+        return Calibration(hash=await asyncio.to_thread(bridge.live.calibrations.put, rig), cameras=cameras)
 
     @app.get(
         "/v1/calibrations/{digest}",
@@ -85,7 +85,7 @@ def add_calibrations(app: FastAPI, bridge: Bridge) -> None:
         response_class=Response,
     )
     async def get(digest: str) -> Response:
-        rig = bridge.live.calibrations[digest]
+        rig = await asyncio.to_thread(bridge.live.calibrations.__getitem__, digest)
         return Response(write_calibration(rig), media_type="application/json")
 
 

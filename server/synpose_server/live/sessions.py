@@ -92,6 +92,7 @@ class Sessions:
         self.engine, self.counts = engine, SessionCounts()
         self.calibrations = Calibrations(settings.max_calibrations)
         self.idle_seconds = settings.stream_idle_seconds
+        self.name = ""  # of this server among several; its tokens begin with it
         self._working = ThreadPoolExecutor(settings.max_streams, "synpose-stream")
         self._decoding = ThreadPoolExecutor(settings.graph_threads, "synpose-decode")
         self._entries: dict[str, _Entry] = {}
@@ -156,7 +157,7 @@ class Sessions:
     async def _open(self, start: Start) -> _Entry:
         self._make_room()
         if isinstance(start.calibration, str):
-            rig = self.calibrations[start.calibration]
+            rig = await asyncio.to_thread(self.calibrations.__getitem__, start.calibration)
         else:
             rig = await asyncio.to_thread(read_rig, start.calibration, start.options)
         policy, settings = start.policy, self.engine.settings
@@ -166,7 +167,7 @@ class Sessions:
         poser = Poser(self.engine, rig, start.options, policy.look_ahead, self._decoding)
         self._make_room()
         session = Session(
-            secrets.token_urlsafe(24),
+            f"{self.name}.{secrets.token_urlsafe(24)}" if self.name else secrets.token_urlsafe(24),
             digest,
             poser,
             rig.names,

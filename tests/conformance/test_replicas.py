@@ -1,0 +1,87 @@
+"""What only several replicas can show: one of them is killed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import numpy as np
+import psutil
+import pytest
+from tests.conformance.conftest import WAYS
+from tests.e2e.clip import CAMERAS, FPS, FRAMES, RIG, jpegs
+from tests.e2e.doors import DOORS, Answer, Request, Server
+
+import synpose
+from synpose.live import StreamPolicy
+
+pytestmark = pytest.mark.parametrize("server", WAYS[1:], indirect=True)
+
+MODEL = "fast"
+CLIENTS, CLIPS = 4, 6
+SETS = [{camera: jpegs(camera)[k] for camera in CAMERAS} for k in range(FRAMES)]
+
+
+def replicas(server: Server) -> list[psutil.Process]:
+    processes = psutil.Process(server.pid).children(recursive=True)
+    return [process for process in processes if process.cmdline()[:1] == ["ray::ServeReplica:synpose:Synpose"]]
+
+
+def test_a_killed_replica_costs_the_calls_in_flight_on_it(server: Server) -> None:
+    """Of clips without a pause each client loses one at most, the others are answered as ever; another comes up."""
+    killed = replicas(server)
+    assert len(killed) == 2
+    begun = threading.Barrier(CLIENTS + 1)
+    request = Request(frame_sets=SETS)
+    expected = DOORS["grpc"](server, request)
+    assert isinstance(expected, Answer)
+
+    def ask(door: str) -> int:
+        lost = 0
+        begun.wait(30)
+        for _ in range(CLIPS):
+            try:
+                answer = DOORS[door](server, request)
+            except Exception:
+                lost += 1
+                continue
+            assert isinstance(answer, Answer), answer
+            np.testing.assert_allclose(answer.joints, expected.joints, atol=1e-4)
+        return lost
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        asking = [pool.submit(ask, door) for door in ("http", "grpc", "http", "grpc-unary")]
+        begun.wait(30)
+        killed[0].kill()
+        assert all(call.result() <= 1 for call in asking)
+
+
+def test_streams_outlive_a_killed_replica(server: Server) -> None:
+    """Streams on the other replica go on untouched; those on the killed one are begun anew by their client."""
+    gate = threading.Event()
+
+    def sets() -> Iterator[tuple[float, Mapping[str, bytes]]]:
+        for k in range(2 * FRAMES):
+            if k == FRAMES:
+                assert gate.wait(60)
+            yield k / FPS, SETS[k % FRAMES]
+
+    with ExitStack() as stack:
+        client = stack.enter_context(synpose.Client(f"grpc://{server.target}"))
+        streams = []
+        while len({stream._stream._token.partition(".")[0] for stream in streams}) < 2:
+            streams.append(stack.enter_context(client.live(RIG, StreamPolicy(mode="every"), model=MODEL)))
+        following = [stream.follow(sets()) for stream in streams]
+        for poses in following:
+            assert [next(poses).sequence for _ in range(FRAMES)] == list(range(FRAMES))
+        replicas(server)[0].kill()
+        gate.set()
+        rest = [list(poses) for poses in following]
+        kept = [stream.restarts == 0 for stream in streams]
+        assert any(kept)
+        assert not all(kept)
+        for stays, poses in zip(kept, rest, strict=True):
+            assert [pose.sequence for pose in poses] == list(range(FRAMES * stays, FRAMES * (1 + stays)))
+            assert all(pose.frame.people for pose in poses)
