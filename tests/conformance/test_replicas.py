@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from tests.e2e.doors import DOORS, Answer, Request, Server
 
 import synpose
 from synpose.live import StreamPolicy
+from synpose.live_client import LiveStream
 
 pytestmark = pytest.mark.parametrize("server", WAYS[1:], indirect=True)
 
@@ -29,8 +31,24 @@ def replicas(server: Server) -> list[psutil.Process]:
     return [process for process in processes if process.cmdline()[:1] == ["ray::ServeReplica:synpose:Synpose"]]
 
 
+def name_of(stream: LiveStream) -> str:
+    """The replica that a stream is on."""
+    return stream._stream._token.partition(".")[0]
+
+
+def wait_for_both(server: Server) -> None:
+    """Return once streams come to two different replicas."""
+    names, until = set(), time.monotonic() + 60
+    with synpose.Client(f"grpc://{server.target}") as client:
+        while len(names) < 2:
+            assert time.monotonic() < until, server.log.read_text()
+            with client.live(RIG, StreamPolicy(mode="every"), model=MODEL) as stream:
+                names.add(name_of(stream))
+
+
 def test_a_killed_replica_costs_the_calls_in_flight_on_it(server: Server) -> None:
     """Of clips without a pause each client loses one at most, the others are answered as ever; another comes up."""
+    wait_for_both(server)
     killed = replicas(server)
     assert len(killed) == 2
     begun = threading.Barrier(CLIENTS + 1)
@@ -60,6 +78,7 @@ def test_a_killed_replica_costs_the_calls_in_flight_on_it(server: Server) -> Non
 
 def test_streams_outlive_a_killed_replica(server: Server) -> None:
     """Streams on the other replica go on untouched; those on the killed one are begun anew by their client."""
+    wait_for_both(server)
     gate = threading.Event()
 
     def sets() -> Iterator[tuple[float, Mapping[str, bytes]]]:
@@ -70,8 +89,8 @@ def test_streams_outlive_a_killed_replica(server: Server) -> None:
 
     with ExitStack() as stack:
         client = stack.enter_context(synpose.Client(f"grpc://{server.target}"))
-        streams = []
-        while len({stream._stream._token.partition(".")[0] for stream in streams}) < 2:
+        streams: list[LiveStream] = []
+        while len({name_of(stream) for stream in streams}) < 2:
             streams.append(stack.enter_context(client.live(RIG, StreamPolicy(mode="every"), model=MODEL)))
         following = [stream.follow(sets()) for stream in streams]
         for poses in following:
@@ -82,6 +101,6 @@ def test_streams_outlive_a_killed_replica(server: Server) -> None:
         kept = [stream.restarts == 0 for stream in streams]
         assert any(kept)
         assert not all(kept)
-        for stays, poses in zip(kept, rest, strict=True):
-            assert [pose.sequence for pose in poses] == list(range(FRAMES * stays, FRAMES * (1 + stays)))
-            assert all(pose.frame.people for pose in poses)
+        for stays, answers in zip(kept, rest, strict=True):
+            assert [pose.sequence for pose in answers] == list(range(FRAMES * stays, FRAMES * (1 + stays)))
+            assert all(pose.frame.people for pose in answers)

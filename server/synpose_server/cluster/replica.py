@@ -45,7 +45,7 @@ class Replica:
     trailers of an error, which it sends with a message only.
     """
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc] # Serve awaits it
         logs.set_up(settings.log_format, settings.log_level)
         tracing.set_up()
         self._folder = TemporaryDirectory(prefix="synpose-")  # others may not enter it

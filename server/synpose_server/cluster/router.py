@@ -9,7 +9,7 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 __all__ = ["StickyRouter"]
 
 
-class StickyRouter(RequestRouter):
+class StickyRouter(RequestRouter):  # type: ignore[misc] # Ray is not there when types are checked
     """A stream that is resumed goes to the replica that holds it; of two others, the less busy one is taken.
 
     A token begins with the id of its replica (`Sessions.name`); clients send it as `x-session-id` or, over gRPC, as
