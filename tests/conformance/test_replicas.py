@@ -27,8 +27,9 @@ SETS = [{camera: jpegs(camera)[k] for camera in CAMERAS} for k in range(FRAMES)]
 
 
 def replicas(server: Server) -> list[psutil.Process]:
+    """Their processes; Ray names them so, and what they are at follows."""
     processes = psutil.Process(server.pid).children(recursive=True)
-    return [process for process in processes if process.cmdline()[:1] == ["ray::ServeReplica:synpose:Synpose"]]
+    return [p for p in processes if "".join(p.cmdline()).startswith("ray::ServeReplica:synpose:Synpose")]
 
 
 def name_of(stream: LiveStream) -> str:
