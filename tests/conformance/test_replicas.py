@@ -39,7 +39,8 @@ def name_of(stream: LiveStream) -> str:
 
 def wait_for_both(server: Server) -> None:
     """Return once streams come to two different replicas."""
-    names, until = set(), time.monotonic() + 60
+    names: set[str] = set()
+    until = time.monotonic() + 60
     with synpose.Client(f"grpc://{server.target}") as client:
         while len(names) < 2:
             assert time.monotonic() < until, server.log.read_text()
