@@ -10,8 +10,9 @@ from synpose.errors import OptionsError
 
 if TYPE_CHECKING:
     from synpose.client import Client
+    from synpose.transports.base import Credentials
 
-__all__ = ["add_arguments", "connect"]
+__all__ = ["add_arguments", "connect", "read_credentials"]
 
 
 def add_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -27,8 +28,16 @@ def connect(args: argparse.Namespace) -> Client:
     """A client of the server that `args` name; raises from `synpose.errors`."""
     from synpose.client import Client
 
+    credentials = read_credentials(args)
+    return Client(args.server, api_key=credentials.api_key, ca=credentials.ca, cert=credentials.cert)
+
+
+def read_credentials(args: argparse.Namespace) -> Credentials:
+    """Who `args` say the caller is; raises from `synpose.errors`."""
+    from synpose.transports.base import Credentials
+
     if args.cert_key and not args.cert:
         raise OptionsError("--cert-key goes with --cert", field="cert_key")
     cert = (args.cert, args.cert_key or args.cert) if args.cert else None
     key = args.api_key or os.environ.get("SYNPOSE_API_KEY") or None
-    return Client(args.server, api_key=key, ca=args.ca, cert=cert)
+    return Credentials.of(key, args.ca, cert)

@@ -70,12 +70,14 @@ class GrpcTransport:
         return grpc.aio.insecure_channel(self._target, _RECONNECTING)
 
     @property
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with every call."""
         key = self._credentials.api_key
         return (("authorization", f"Bearer {key}"),) if key else ()
 
     @cached_property
-    def _stub(self) -> pb_grpc.PoseServiceAsyncStub:
+    def stub(self) -> pb_grpc.PoseServiceAsyncStub:
+        """The service's methods as they are."""
         return pb_grpc.PoseServiceStub(self._channel)
 
     async def estimate(
@@ -95,7 +97,7 @@ class GrpcTransport:
             options=options_to_message(options),
         )
         parts = _frame_sets(images, timestamps) if images else _chunks(videos)
-        call = self._stub.EstimateClip(metadata=self._metadata)
+        call = self.stub.EstimateClip(metadata=self.metadata)
         try:
             with self._errors():
                 responses = aiter(call)
@@ -118,7 +120,7 @@ class GrpcTransport:
     async def live(self, messages: AsyncGenerator[ToServer, None], token: str = "") -> AsyncGenerator[FromServer, None]:
         """As `Transport.live`."""
         route = (("session_id", token),) if token else ()
-        call = self._stub.StreamPoses(metadata=(*(self._metadata or ()), *route))
+        call = self.stub.StreamPoses(metadata=(*self.metadata, *route))
         sending = asyncio.create_task(_send(call, messages))
         try:
             async for answer in call:
@@ -136,7 +138,7 @@ class GrpcTransport:
     async def models(self) -> tuple[ServedModel, ...]:
         """The models of the server."""
         with self._errors():
-            answer = await self._stub.ListModels(pb.ListModelsRequest(), metadata=self._metadata)
+            answer = await self.stub.ListModels(pb.ListModelsRequest(), metadata=self.metadata)
         return tuple(
             ServedModel(model.name, model.version, model.description, tuple(model.skeletons), model.is_default)
             for model in answer.models
@@ -145,7 +147,7 @@ class GrpcTransport:
     async def skeletons(self) -> tuple[Skeleton, ...]:
         """The skeletons that the server can answer in."""
         with self._errors():
-            answer = await self._stub.ListSkeletons(pb.ListSkeletonsRequest(), metadata=self._metadata)
+            answer = await self.stub.ListSkeletons(pb.ListSkeletonsRequest(), metadata=self.metadata)
         return tuple(skeleton_from_message(skeleton) for skeleton in answer.skeletons)
 
     async def ready(self) -> bool:

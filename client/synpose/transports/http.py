@@ -34,7 +34,10 @@ _FPS = 30.0  # that of images where no option says otherwise
 
 
 class HttpTransport:
-    """A `Transport` to `http://host:port` or `https://host:port`, with or without a path before `/v1`."""
+    """A `Transport` to `http://host:port` or `https://host:port`, with or without a path before `/v1`.
+
+    `http` is the connection as it is.
+    """
 
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
@@ -44,8 +47,11 @@ class HttpTransport:
         credentials = credentials or Credentials()
         self._headers = {"authorization": f"Bearer {credentials.api_key}"} if credentials.api_key else {}
         self._trust = _context(credentials)
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS), headers=self._headers, verify=self._trust
+        self.http = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=None),
+            headers=self._headers,
+            verify=self._trust,
         )
 
     async def estimate(
@@ -58,7 +64,7 @@ class HttpTransport:
         """As `Transport.estimate`."""
         boundary = secrets.token_hex(16)
         with self._errors():
-            async with self._http.stream(
+            async with self.http.stream(
                 "POST",
                 f"{self.url}/v1/pose3d",
                 content=_multipart(boundary, calibration_files, uploads, options, timestamps),
@@ -128,11 +134,11 @@ class HttpTransport:
 
     async def aclose(self) -> None:
         """As `Transport.aclose`."""
-        await self._http.aclose()
+        await self.http.aclose()
 
     async def _get(self, path: str) -> Any:
         with self._errors():
-            response = await self._http.get(self.url + path)
+            response = await self.http.get(self.url + path)
             if response.is_error:
                 raise self._refusal(response)
             return response.json()
