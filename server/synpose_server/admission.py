@@ -79,6 +79,7 @@ class Admission:
         wait = self._wait()
         if self.is_full:
             raise Overloaded(f"{len(self._waiting)} requests are waiting already; try again later", retry_after=wait)
+        place.is_trial = not self._running and place.is_doubtful
         place.check(wait)
 
     def _wait(self) -> float:

@@ -11,6 +11,8 @@ from synpose_server.job import Job
 __all__ = ["Pace", "Place"]
 
 _GAIN = 0.1  # of a new value in the running estimate
+_TRIAL_GAIN = 0.5  # of the value of a trial, in an estimate that is old
+_OLD = 1.0  # seconds without a new value
 _DOUBT = 2.0  # mean deviations by which a deadline is to be met
 
 
@@ -21,12 +23,12 @@ class _Mean:
         self.mean = self.deviation = 0.0
         self._known = False
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, gain: float = _GAIN) -> None:
         if not self._known:
             self.mean, self.deviation, self._known = value, value / 2, True
             return
-        self.deviation += _GAIN * (abs(value - self.mean) - self.deviation)
-        self.mean += _GAIN * (value - self.mean)
+        self.deviation += gain * (abs(value - self.mean) - self.deviation)
+        self.mean += gain * (value - self.mean)
 
 
 class Pace:
@@ -34,6 +36,12 @@ class Pace:
 
     def __init__(self) -> None:
         self._first, self._later = _Mean(), _Mean()
+        self._learned = -math.inf  # time.monotonic
+
+    @property
+    def is_old(self) -> bool:
+        """Whether nothing was learned lately: a pace that refuses everybody would never hear that it is wrong."""
+        return time.monotonic() - self._learned > _OLD
 
     def seconds(self, images: int, first: int, later: int) -> float:
         """For so many first and later frame sets of `images` images."""
@@ -45,7 +53,9 @@ class Pace:
 
     def add(self, images: int, is_first: bool, seconds: float) -> None:
         """Learn what a frame set has taken."""
-        (self._first if is_first else self._later).add(seconds / images)
+        gain = _TRIAL_GAIN if self.is_old else _GAIN
+        (self._first if is_first else self._later).add(seconds / images, gain)
+        self._learned = time.monotonic()
 
 
 class Place:
@@ -56,6 +66,7 @@ class Place:
 
     def __init__(self, job: Job, cameras: int, frame_sets: int | None = None, pace: Pace | None = None) -> None:
         self.job = job
+        self.is_trial = False  # let in though it will probably be late, to learn whether that is still so
         self._cameras, self._pace = cameras, Pace() if pace is None else pace
         self._frame_sets = 1 if frame_sets is None else frame_sets
         self._done = 0
@@ -68,6 +79,11 @@ class Place:
         return max(self._pace.seconds(self._cameras, *self._left) - under_way, 0.0)
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether its pace is too old to refuse it."""
+        return self._pace.is_old
+
+    @property
     def _left(self) -> tuple[int, int]:
         """First and later frame sets that are not done."""
         first = 0 if self._done else 1
@@ -76,6 +92,8 @@ class Place:
     def check(self, wait: float = 0.0) -> None:
         """Raise as `Job.check`, or `Overloaded` if what is left, begun in `wait` seconds, would probably be late."""
         self.job.check()
+        if self.is_trial:
+            return
         needed = wait + self.seconds + _DOUBT * self._pace.doubt(self._cameras, *self._left)
         if needed > self.job.remaining:
             raise Overloaded(f"the answer would take {needed:.2g} s, longer than its deadline allows", retry_after=wait)

@@ -196,3 +196,29 @@ def test_a_place_learns_and_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) 
     assert fresh.seconds < 4 * 10 * later + 1e-6
     fresh.expect(5)
     assert fresh.seconds == pytest.approx(4 * 4 * later)
+
+
+def test_an_old_pace_is_tried_anew() -> None:
+    """When nothing was learned for a while, one that would be late is let in, and a better pace is believed soon."""
+
+    async def test() -> None:
+        line, leave = Line(places=2), asyncio.Event()
+        line.learn(5.0)
+        pace = line.admission._paces["default"]
+        with pytest.raises(Overloaded):
+            line.admission.check(Job(0.5))
+        pace._learned -= 100
+        line.admission.check(Job(0.5))
+        tasks = [line.enter(name, leave, Job(0.5)) for name in "ab"]
+        await settle()
+        assert line.order == ["a"]
+        with pytest.raises(Overloaded):
+            await tasks[1]
+        leave.set()
+        await tasks[0]
+        for _ in range(8):
+            pace._learned -= 100
+            pace.add(1, True, 0.1)
+        line.admission.check(Job(1.0))
+
+    run(test())

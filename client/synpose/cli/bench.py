@@ -78,7 +78,7 @@ def _check(args: argparse.Namespace) -> None:
     """Raise `OptionsError` for arguments that do not go together."""
     scheme, door = (args.server or "").partition("://")[0], _door(args)
     if args.server is not None and scheme not in _PORTS[door]:
-        raise OptionsError(f"the door {door} is reached by {' or '.join(_PORTS[door])}://", field="server")
+        raise OptionsError(f"--server: the door {door} is reached by {' or '.join(_PORTS[door])}", field="server")
     if args.fps is not None and door != "stream":
         raise OptionsError("--fps plays streams: it goes with --door stream", field="fps")
     if args.rate is not None and door == "stream":
@@ -89,9 +89,9 @@ def _check(args: argparse.Namespace) -> None:
         raise OptionsError("videos and --calibration go together", field="calibration")
     for name in ("clients", "rate", "cameras", "width", "frame_sets", "fps", "deadline", "seconds", "count"):
         if getattr(args, name) is not None and not getattr(args, name) > 0:
-            raise OptionsError("must be above 0", field=name)
+            raise OptionsError(f"--{name.replace('_', '-')} must be above 0", field=name)
     if args.output is not None and args.output != Path("-") and args.output.suffix != ".json":
-        raise OptionsError("figures are written as .json", field="output")
+        raise OptionsError("--output: figures are written as .json", field="output")
 
 
 def _door(args: argparse.Namespace) -> str:
@@ -140,7 +140,9 @@ async def _measure(args: argparse.Namespace, workload: Any, url: str) -> dict[st
             mode = args.mode or ("latest" if playing else "every")
             given = {"mode": mode, "cameras": workload.cameras, "max_wait": max(0.1, args.jitter)}
             policy = StreamPolicy.from_mapping(given)
-            async with AsyncClient(url, api_key=credentials.api_key, ca=credentials.ca, cert=credentials.cert) as client:
+            async with AsyncClient(
+                url, api_key=credentials.api_key, ca=credentials.ca, cert=credentials.cert
+            ) as client:
                 done = await (play_streams if playing else fill_streams)(client, workload, load, clients, policy)
             loop = f"{clients} streams " + (f"at {args.fps:g} a second" if playing else "kept filled") + f", {mode}"
             return {"loop": loop, **done.report.record(), "counters": asdict(done.counters), "restarts": done.restarts}
