@@ -1,0 +1,426 @@
+"""What becomes of live streams when something goes wrong: a table of faults and what came out.
+
+    python benchmarks/faults.py
+    python benchmarks/faults.py --only server-killed abandoned --abandoned 1000
+
+A server is started, and a neighbour plays a stream at a rate that leaves room (`--share` of what the machine holds)
+throughout. Each fault is then done to another stream of twice that rate. Told are what came out, results that were lost or came twice in
+mode `every`, and by how much the neighbour's p99 moved from a stretch without faults just before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import random
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from cameras import workload
+
+from synpose import live_wire
+from synpose.bench import Load, Workload
+from synpose.bench.loopback import Loopback, loopback
+from synpose.bench.measured import percentile
+from synpose.bench.streams import fill_streams, play_streams
+from synpose.client import AsyncClient
+from synpose.errors import ServerError
+from synpose.live import Capture, LivePose, Start, StreamPolicy
+from synpose.live_client import AsyncLiveStream
+from synpose.transports.grpc import GrpcTransport
+
+
+@dataclass
+class Trial:
+    """Where faults are done, and the policy of a stream that may lose nothing."""
+
+    server: Loopback
+    work: Workload
+    seconds: float
+    abandoned: int
+    models: Path
+    fps: float = 10.0  # of the stream that has the fault
+
+    def policy(self, **more: object) -> StreamPolicy:
+        return StreamPolicy.from_mapping({"mode": "every", "max_wait": 0.5, "cameras": self.work.cameras, **more})
+
+    async def stream(
+        self, feed: Callable[[AsyncLiveStream], Awaitable[None]], policy: StreamPolicy, url: str | None = None
+    ) -> tuple[list[LivePose], AsyncLiveStream]:
+        """All poses of a stream that `feed` sends."""
+        async with (
+            AsyncClient(url or self.server.grpc) as client,
+            client.live(self.work.rig, policy, model=self.work.options.model) as stream,
+        ):
+            feeding = asyncio.create_task(feed(stream))
+            poses = [pose async for pose in stream]
+            await feeding
+            return poses, stream
+
+    def instants(self) -> range:
+        return range(int(self.seconds * self.fps))
+
+    def images(self, number: int) -> Mapping[str, bytes]:
+        return self.work.frame_sets[number % len(self.work.frame_sets)]
+
+
+Fault = Callable[[Trial], Awaitable[str]]
+
+
+async def client_killed(trial: Trial) -> str:
+    """The connection breaks again and again; the client resumes over a new one."""
+    host, port = trial.server.grpc.removeprefix("grpc://").rsplit(":", 1)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def passed(near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        far_in, far_out = await asyncio.open_connection(host, int(port))
+        writers.extend((near_out, far_out))
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with suppress(OSError):
+                while data := await source.read(1 << 16):
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(copy(near_in, far_out), copy(far_in, near_out))
+
+    relay = await asyncio.start_server(passed, "127.0.0.1", 0)
+    address = f"grpc://127.0.0.1:{relay.sockets[0].getsockname()[1]}"
+    cuts = 0
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        nonlocal cuts
+        for number in trial.instants():
+            await stream.send(number / trial.fps, trial.images(number))
+            await asyncio.sleep(1 / trial.fps)
+            if number % 10 == 5:
+                cuts += 1
+                for writer in writers:
+                    writer.transport.abort()
+                writers.clear()
+        await stream.end()
+
+    poses, stream = await trial.stream(feed, trial.policy(), address)
+    relay.close()
+    return f"{cuts} cuts: {balance(poses, len(trial.instants()))}; {stream.restarts} restarts"
+
+
+async def camera_lost(trial: Trial) -> str:
+    """One of the cameras sends nothing for the middle third."""
+    gone = trial.work.cameras[-1]
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        count = len(trial.instants())
+        for number in trial.instants():
+            for camera, image in trial.images(number).items():
+                if camera != gone or not count / 3 <= number < 2 * count / 3:
+                    await stream.send_image(camera, number / trial.fps, image)
+            await asyncio.sleep(1 / trial.fps)
+        await stream.end()
+
+    poses, _ = await trial.stream(feed, trial.policy())
+    without = sum(gone in pose.missing for pose in poses)
+    return f"{balance(poses, len(trial.instants()))}; {without} without {gone}, {answered(poses)} with a person"
+
+
+async def clock_skew(trial: Trial) -> str:
+    """The clock of one camera is 200 ms ahead; the stream asks for alignment."""
+    ahead = trial.work.cameras[0]
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        for number in trial.instants():
+            for camera, image in trial.images(number).items():
+                await stream.send_image(camera, number / trial.fps + (0.2 if camera == ahead else 0.0), image)
+            await asyncio.sleep(1 / trial.fps)
+        await stream.end()
+
+    poses, _ = await trial.stream(feed, trial.policy(clock="align"))
+    whole = sum(not pose.missing for pose in poses)
+    offsets = poses[-1].clock_offsets
+    apart = offsets[ahead] - min(offsets.values())
+    return f"{len(poses)} poses, {whole} of whole frame sets; offset told {apart * 1e3:.0f} ms"
+
+
+async def disorder(trial: Trial) -> str:
+    """Neighbouring images change places and every fifth comes twice."""
+    chance = random.Random(1)
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        for number in trial.instants()[::2]:
+            pair = [(k, item) for k in (number, number + 1) for item in trial.images(k).items()]
+            chance.shuffle(pair)
+            for k, (camera, image) in pair:
+                for _ in range(2 if chance.random() < 0.2 else 1):
+                    await stream.send_image(camera, k / trial.fps, image)
+            await asyncio.sleep(2 / trial.fps)
+        await stream.end()
+
+    poses, stream = await trial.stream(feed, trial.policy())
+    sent = 2 * len(trial.instants()[::2])
+    return f"{balance(poses, sent)}; {stream.counters.duplicates} duplicates, {stream.counters.late} late images"
+
+
+async def corrupt(trial: Trial) -> str:
+    """One image in ten is broken: cut short, overwritten or no image at all."""
+    chance, broken = random.Random(2), 0
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        nonlocal broken
+        for number in trial.instants():
+            images = dict(trial.images(number))
+            for camera, image in images.items():
+                if chance.random() < 0.1:
+                    broken += 1
+                    junk = chance.randbytes(200)
+                    images[camera] = chance.choice((image[: len(image) // 2], junk, image[:300] + junk + image[500:]))
+            await stream.send(number / trial.fps, images)
+            await asyncio.sleep(1 / trial.fps)
+        await stream.end()
+
+    poses, stream = await trial.stream(feed, trial.policy())
+    told = stream.counters.corrupt
+    return f"{balance(poses, len(trial.instants()))}; {broken} broken, {told} told, {answered(poses)} with a person"
+
+
+async def slow_reader(trial: Trial) -> str:
+    """Nobody reads for the first half; the sender goes on for as long as it is let."""
+    before = rss(trial.server.pid)
+    async with (
+        AsyncClient(trial.server.grpc) as client,
+        client.live(trial.work.rig, trial.policy(), model=trial.work.options.model) as stream,
+    ):
+
+        async def feed() -> None:
+            for number in trial.instants():
+                await stream.send(number / trial.fps, trial.images(number))
+            await stream.end()
+
+        feeding = asyncio.create_task(feed())
+        await asyncio.sleep(trial.seconds / 2)
+        grown = rss(trial.server.pid) - before
+        poses = [pose async for pose in stream]
+        await feeding
+    return f"{balance(poses, len(trial.instants()))}; memory grew by {grown:.0f} MiB while nobody read"
+
+
+async def server_killed(trial: Trial) -> str:
+    """SIGKILL in mid-stream and a new server on the same port a second later; one of its own, without a neighbour."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        ports = one.getsockname()[1], two.getsockname()[1]
+    again = asyncio.Event()
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        for number in trial.instants():
+            await stream.send(number / trial.fps, trial.images(number))
+            await asyncio.sleep(1 / trial.fps)
+            if number == len(trial.instants()) // 2:
+                again.set()
+        await stream.end()
+
+    first = await asyncio.to_thread(loopback(None, *ports).__enter__)
+    running = asyncio.create_task(trial.stream(feed, trial.policy(), first.grpc))
+    await again.wait()
+    first.process.kill()
+    first.process.wait()
+    began = time.monotonic()
+    context = loopback(None, *ports)
+    await asyncio.to_thread(context.__enter__)
+    back = time.monotonic() - began
+    poses, stream = await running
+    with suppress(Exception):
+        context.__exit__(None, None, None)
+    times = Counter(pose.frame.timestamp for pose in poses)
+    twice = sum(count - 1 for count in times.values())
+    lost = len(trial.instants()) - len(times)
+    return f"back after {back:.1f} s, {stream.restarts} restart; {len(poses)} poses, {lost} unanswered, {twice} twice"
+
+
+async def disk_full(trial: Trial) -> str:
+    """Uploads spool to a disk of 1 MiB (a server of its own)."""
+    folder = Path(tempfile.mkdtemp())
+    if os.system(f"mount -t tmpfs -o size=1m none {folder} 2>/dev/null") != 0:
+        return "not tried: no small disk can be mounted here"
+    try:
+        with loopback({"TMPDIR": str(folder)}) as server:
+            video = os.urandom(8 << 20)
+            statuses: Counter[object] = Counter()
+            async with httpx.AsyncClient(base_url=server.http, timeout=60) as http:
+                for _ in range(5):
+                    files = [
+                        *(("calibration", f) for f in trial.work.calibration.items()),
+                        ("video", ("cam01.mp4", video)),
+                    ]
+                    response = await http.post("/v1/pose3d", files=files)
+                    statuses[response.status_code, response.json().get("type")] += 1
+                ready = (await http.get("/readyz")).status_code
+            door = Trial(server, trial.work, 2, 0, trial.models, trial.fps)
+            done = await play(door)
+            return f"{dict(statuses)}; ready {ready}; a stream after it: {done}"
+    finally:
+        os.system(f"umount {folder}")
+
+
+async def play(trial: Trial) -> str:
+    async def feed(stream: AsyncLiveStream) -> None:
+        for number in trial.instants():
+            await stream.send(number / trial.fps, trial.images(number))
+        await stream.end()
+
+    poses, _ = await trial.stream(feed, trial.policy())
+    return balance(poses, len(trial.instants()))
+
+
+async def model_swapped(trial: Trial) -> str:
+    """The model is loaded anew, five times, while a stream runs."""
+    loads: Counter[int] = Counter()
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        async with httpx.AsyncClient(base_url=trial.server.http, timeout=60) as http:
+            for number in trial.instants():
+                await stream.send(number / trial.fps, trial.images(number))
+                await asyncio.sleep(1 / trial.fps)
+                if number % max(1, len(trial.instants()) // 5) == 0:
+                    manifest = trial.models / trial.work.options.model / "manifest.json"
+                    os.utime(manifest)
+                    loads[(await http.post(f"/v1/models/{trial.work.options.model}/load")).status_code] += 1
+        await stream.end()
+
+    poses, _ = await trial.stream(feed, trial.policy())
+    return f"loads by status {dict(loads)}; {balance(poses, len(trial.instants()))}"
+
+
+async def abandoned(trial: Trial) -> str:
+    """Streams that are begun, sent a few frame sets and left without a word."""
+    memory = []
+    for number in range(trial.abandoned):
+        transport = GrpcTransport(trial.server.grpc)
+        policy = trial.policy(mode="latest" if number % 2 else "every")
+        call = transport.stub.StreamPoses()
+        await call.write(live_wire.to_server(Start(trial.work.calibration, trial.work.options, policy)))
+        await call.read()
+        for k in range(1 + number % 4):
+            await call.write(live_wire.to_server(Capture(k / trial.fps, trial.images(k), whole=True)))
+        if number % 3:
+            await call.read()
+        call.cancel()
+        await transport.aclose()
+        if number % max(1, trial.abandoned // 10) == 0:
+            memory.append(round(rss(trial.server.pid)))
+    return f"{trial.abandoned} left; memory in MiB {memory}"
+
+
+FAULTS: Mapping[str, Fault] = {
+    "client-killed": client_killed,
+    "camera-lost": camera_lost,
+    "clock-skew": clock_skew,
+    "disorder": disorder,
+    "corrupt": corrupt,
+    "slow-reader": slow_reader,
+    "model-swapped": model_swapped,
+    "abandoned": abandoned,
+    "disk-full": disk_full,
+    "server-killed": server_killed,
+}
+
+
+def balance(poses: list[LivePose], sent: int) -> str:
+    """How many results were lost, came twice or out of order."""
+    numbers = [pose.sequence for pose in poses]
+    twice, disorder = len(numbers) - len(set(numbers)), numbers != sorted(numbers)
+    return f"{sent} sent, {len(set(numbers))} answered, {twice} twice" + (", OUT OF ORDER" if disorder else "")
+
+
+def answered(poses: list[LivePose]) -> int:
+    return sum(bool(pose.frame.people) for pose in poses)
+
+
+def rss(pid: int) -> float:
+    """MiB of memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+async def neighbour(trial: Trial, fps: float, seconds: float) -> AsyncGenerator[float, None]:
+    """The p99 of a stream that plays, stretch after stretch."""
+    work = Workload(trial.work.rig, trial.work.frame_sets, trial.work.options, fps)
+    policy = StreamPolicy(mode="every", cameras=work.cameras)
+    while True:
+        async with AsyncClient(trial.server.grpc) as client:
+            done = await play_streams(client, work, Load(seconds), 1, policy)
+        yield percentile(done.report.latencies, 99)
+
+
+async def measure(trial: Trial, names: list[str], share: float) -> None:
+    async with AsyncClient(trial.server.grpc) as client:
+        policy = StreamPolicy(mode="every", cameras=trial.work.cameras)
+        done = await fill_streams(client, trial.work, Load(5), 1, policy)
+    fps = share * done.report.throughput
+    trial.fps = 2 * fps
+    print(
+        f"the machine holds {done.report.throughput:.1f} frame sets/s; the neighbour sends {fps:.1f}, the other {trial.fps:.1f}",
+        flush=True,
+    )
+    for name in names:
+        own = name not in ("server-killed", "disk-full")  # those have servers of their own
+        before = [p99 async for p99 in _some(neighbour(trial, fps, trial.seconds), 1)] if own else []
+        beside = asyncio.create_task(_first(neighbour(trial, fps, trial.seconds))) if own else None
+        try:
+            async with asyncio.timeout(600):
+                out = await FAULTS[name](trial)
+        except (ServerError, TimeoutError) as error:
+            out = f"FAILED: {error!r}"
+        moved = ""
+        if beside is not None:
+            p99 = await beside
+            moved = f" | p99 {statistics.median(before) * 1e3:.0f} -> {p99 * 1e3:.0f} ms"
+        print(f"{name} | {out}{moved} | {rss(trial.server.pid):.0f} MiB", flush=True)
+
+
+async def _some(values: AsyncGenerator[float, None], count: int) -> AsyncGenerator[float, None]:
+    for _ in range(count):
+        yield await anext(values)
+    await values.aclose()
+
+
+async def _first(values: AsyncGenerator[float, None]) -> float:
+    try:
+        return await anext(values)
+    finally:
+        await values.aclose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="fast")
+    parser.add_argument("--cameras", type=int, default=3)
+    parser.add_argument("--width", type=int, default=360)
+    parser.add_argument("--seconds", type=float, default=10, help="of each fault")
+    parser.add_argument("--share", type=float, default=0.2, help="of the machine that the neighbour uses")
+    parser.add_argument("--abandoned", type=int, default=200, help="streams")
+    parser.add_argument("--only", nargs="+", choices=tuple(FAULTS), default=list(FAULTS))
+    args = parser.parse_args()
+    logging.getLogger("synpose").setLevel(logging.ERROR)  # reconnecting is what is asked for
+    import synpose_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        shutil.copytree(Path(synpose_model.__file__).parent / "bundles", models)
+        with loopback({"SYNPOSE_MODELS": str(models), "SYNPOSE_ADMIN": "true"}) as server:
+            trial = Trial(server, workload(args.cameras, args.width, args.model), args.seconds, args.abandoned, models)
+            asyncio.run(measure(trial, args.only, args.share))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
