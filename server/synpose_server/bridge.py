@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -101,7 +102,7 @@ class Bridge:
         """Counts a request while its body is read.
 
         Raises `Overloaded` when `max_uploads` are under way already, or when the estimate of `job`, if it asks for one,
-        could not be let in anyway.
+        could not be let in anyway, or when the disk has no room for the body.
         """
         if job is not None:
             self.admission.check(job)
@@ -110,6 +111,10 @@ class Bridge:
         self._uploads += 1
         try:
             yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise Overloaded("the server has no room on its disk for this upload; try again later") from error
         finally:
             self._uploads -= 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -141,4 +142,14 @@ def test_no_thread_is_at_work_when_a_cancelled_estimate_returns() -> None:
         assert not engine.at_work
 
     asyncio.run(cancel())
+    bridge.close()
+
+
+def test_a_full_disk_is_told_as_busy() -> None:
+    """An upload that the disk has no room for may succeed later; any other failure of a file is a failure."""
+    bridge = Bridge(FakeEngine())
+    with pytest.raises(Overloaded, match="no room"), bridge.receiving():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError), bridge.receiving():
+        raise PermissionError(errno.EACCES, "Permission denied")
     bridge.close()
