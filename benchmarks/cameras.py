@@ -28,6 +28,7 @@ from synpose.calibration import read_calibration
 from synpose.client import AsyncClient
 from synpose.live import StreamPolicy
 from synpose.options import Options
+from synpose_model.image import Image
 from synpose_server.decode import read_image
 from synpose_server.engine import Engine
 from synpose_server.play import first_frame_sets
@@ -88,8 +89,8 @@ class Bare:
         del self.model._run
         self.first, *self.calls = calls  # the first one searches for people, once a stream
 
-    def decode(self, images: Mapping[str, bytes]) -> list[object]:
-        return list(self.pool.map(lambda item: read_image(*item, 40_000_000), images.items()))
+    def decode(self, images: Mapping[str, bytes]) -> list[Image | None]:
+        return list(self.pool.map(lambda item: read_image(item[0], item[1], 40_000_000), images.items()))
 
     def rate(self, seconds: float) -> float:
         """Frame sets a second."""

@@ -18,14 +18,14 @@ import random
 import shutil
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from cameras import workload
@@ -57,7 +57,7 @@ class Trial:
         return StreamPolicy.from_mapping({"mode": "every", "max_wait": 0.5, "cameras": self.work.cameras, **more})
 
     async def stream(
-        self, feed: Callable[[AsyncLiveStream], Awaitable[None]], policy: StreamPolicy, url: str | None = None
+        self, feed: Callable[[AsyncLiveStream], Coroutine[Any, Any, None]], policy: StreamPolicy, url: str | None = None
     ) -> tuple[list[LivePose], AsyncLiveStream]:
         """All poses of a stream that `feed` sends."""
         async with (
@@ -423,4 +423,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

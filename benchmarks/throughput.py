@@ -96,7 +96,7 @@ async def measure(
     folder: Path,
     args: argparse.Namespace,
 ) -> None:
-    runs = {
+    runs: dict[str, Run] = {
         "http": lambda clients: unary("http", server.http, work, clients, args.seconds),
         "grpc": lambda clients: unary("grpc", server.grpc, work, clients, args.seconds),
         "stream": lambda clients: streams(server.grpc, work, clients, args.seconds),
