@@ -18,6 +18,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -25,7 +26,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,10 +195,10 @@ def peer(name: str, python: str, folder: Path) -> Iterator[tuple[str, int]]:
             yield python, port
         finally:
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
+            with suppress(ProcessLookupError):  # its workers, which may outlive it
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def clean(python: str) -> dict[str, str]:
