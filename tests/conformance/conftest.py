@@ -17,11 +17,6 @@ _ONE = ("--host", "127.0.0.1")
 _TWO = ("--host", "0.0.0.0", "--ray", "--replicas", "2")
 _THREADS = {"SYNPOSE_THREADS": "1"}  # so that two replicas fit on two cores
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "ray: needs Ray, which is in the extra `ray`")
-
-
 WAYS = ["single", pytest.param("ray", marks=pytest.mark.ray)]
 
 
