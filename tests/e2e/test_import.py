@@ -9,7 +9,8 @@ import sys
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import synpose_server
-names = [module.name for module in pkgutil.walk_packages(synpose_server.__path__, "synpose_server.")]
+found = [module.name for module in pkgutil.walk_packages(synpose_server.__path__, "synpose_server.")]
+names = [name for name in found if not name.startswith("synpose_server.cluster.")]  # they need the extra `ray`
 for name in names:
     importlib.import_module(name)
 print(json.dumps([names, sorted(sys.modules)]))
