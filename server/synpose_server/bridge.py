@@ -63,10 +63,13 @@ class Running(AsyncIterator[Frame]):
 
 async def _in_time(work: Awaitable[T], job: Job) -> T:
     """The result of `work`; raises `DeadlineExceeded` when it is not there before the deadline of `job`."""
+    limit = asyncio.timeout(None if math.isinf(job.remaining) else job.remaining)
     try:
-        async with asyncio.timeout(None if math.isinf(job.remaining) else job.remaining):
+        async with limit:
             return await work
     except TimeoutError:
+        if limit.expired():
+            job.expire()
         job.check()
         raise
 
@@ -123,10 +126,13 @@ class Bridge:
         seconds = self.engine.settings.upload_seconds
         job, end = Job() if job is None else job, object()
         while True:
+            hurried = job.remaining < seconds
             try:
                 async with asyncio.timeout(min(seconds, job.remaining)):
                     part = await anext(parts, end)
             except TimeoutError:
+                if hurried:
+                    job.expire()
                 job.check()
                 raise InvalidInput(f"nothing of the body came for {seconds:g} s", field="body") from None
             if part is end:
