@@ -18,6 +18,9 @@ import trustme
 from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 from tests.server.test_serve import COMMAND, PARTS, RIG
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from synpose.cli import main
 from synpose.client import Client
@@ -173,6 +176,12 @@ def test_pages_of_other_sites() -> None:
         assert answer.headers["access-control-allow-origin"] == "https://lab.example"
         answer = httpx.get(f"{url}/v1/models", headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in answer.headers
+        stream = url.replace("http", "ws") + "/v1/stream"
+        with connect(stream, origin=Origin("https://lab.example")) as wire:
+            wire.send("{")  # it is open, and says what is wrong
+            assert json.loads(wire.recv(10))["error"]["status"] == 422
+        with pytest.raises(InvalidStatus, match="403"), connect(stream, origin=Origin("https://evil.example")):
+            pass
 
 
 def test_an_endless_head_is_cut_off() -> None:
