@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from synpose.errors import OptionsError
+from synpose.options import is_number, known_options
 
 __all__ = ["CalibrationOptions"]
 
@@ -44,7 +45,7 @@ class CalibrationOptions:
                 "give the person's height, or the baseline between two cameras: one of them sets the scale",
                 field="options.height",
             )
-        if self.height is not None and not (_is_number(self.height) and 0.5 <= self.height <= 2.5):
+        if self.height is not None and not (is_number(self.height) and 0.5 <= self.height <= 2.5):
             raise OptionsError("height must be between 0.5 and 2.5 metres", field="options.height")
         if self.baseline is not None:
             a, b, metres = self._listed("baseline", "two cameras and metres", str, str, float)
@@ -54,13 +55,13 @@ class CalibrationOptions:
             _, *direction = self._listed("gravity", "a camera and x, y, z", str, float, float, float)
             if math.hypot(*direction) < 1e-6:
                 raise OptionsError("gravity must have a direction", field="options.gravity")
-        if not (_is_number(self.max_offset) and 0 <= self.max_offset <= _MOST_OFFSET):
+        if not (is_number(self.max_offset) and 0 <= self.max_offset <= _MOST_OFFSET):
             raise OptionsError(f"max_offset must be 0 to {_MOST_OFFSET:g} seconds", field="options.max_offset")
         if not isinstance(self.same_lens, bool):
             raise OptionsError("same_lens must be true or false", field="options.same_lens")
         if self.board is not None and not isinstance(self.board, str):
             raise OptionsError("board must be a description such as checkerboard:9x6", field="options.board")
-        if self.fps is not None and not (_is_number(self.fps) and 1 <= self.fps <= 1000):
+        if self.fps is not None and not (is_number(self.fps) and 1 <= self.fps <= 1000):
             raise OptionsError("fps must be between 1 and 1000", field="options.fps")
 
     def _listed(self, field: str, what: str, *kinds: type) -> tuple[Any, ...]:
@@ -70,7 +71,7 @@ class CalibrationOptions:
             not isinstance(given, Sequence)
             or isinstance(given, str)
             or len(given) != len(kinds)
-            or not all(_is_number(v) if k is float else isinstance(v, k) for v, k in zip(given, kinds, strict=True))
+            or not all(is_number(v) if k is float else isinstance(v, k) for v, k in zip(given, kinds, strict=True))
         ):
             raise OptionsError(f"{field} must be {what}", field=f"options.{field}")
         object.__setattr__(self, field, tuple(given))
@@ -79,14 +80,4 @@ class CalibrationOptions:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> CalibrationOptions:
         """Options from parsed JSON; an unknown key raises `OptionsError` that lists the known ones."""
-        if not isinstance(values, Mapping):
-            raise OptionsError("options must be a JSON object", field="options")
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise OptionsError(f"no option {key!r:.60}; there are {', '.join(known)}", field=f"options.{key:.60}")
-        return cls(**values)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return cls(**known_options(cls, values))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from synpose.errors import OptionsError
-from synpose.options import Options
+from synpose.options import Options, is_number
 from synpose.pose import Frame, PoseHeader
 
 __all__ = [
@@ -60,9 +59,9 @@ class StreamPolicy:
         ):
             if getattr(self, name) not in allowed:
                 raise _unusable(name, f"one of {', '.join(allowed)}")
-        if not _is_seconds(self.max_wait) or not 0 <= self.max_wait <= MAX_WAIT:
+        if not is_number(self.max_wait) or not 0 <= self.max_wait <= MAX_WAIT:
             raise _unusable("max_wait", f"a number of seconds from 0 to {MAX_WAIT:g}")
-        if self.sync_window is not None and not (_is_seconds(self.sync_window) and 0 <= self.sync_window <= 1):
+        if self.sync_window is not None and not (is_number(self.sync_window) and 0 <= self.sync_window <= 1):
             raise _unusable("sync_window", "a number of seconds from 0 to 1")
         if type(self.look_ahead) is not int or self.look_ahead < 0:
             raise _unusable("look_ahead", "a whole number of frame sets")
@@ -84,10 +83,6 @@ class StreamPolicy:
         if isinstance(given.get("cameras"), list):
             given["cameras"] = tuple(given["cameras"])
         return cls(**given)
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _unusable(name: str, what: str) -> OptionsError:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from synpose.errors import OptionsError
 from synpose.skeleton import get_skeleton
 
-__all__ = ["Options"]
+__all__ = ["Options", "is_number", "known_options"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,20 @@ class Options:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Options:
         """Options from parsed JSON; an unknown key raises `OptionsError` that lists the known ones."""
-        if not isinstance(values, Mapping):
-            raise OptionsError("options must be a JSON object", field="options")
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise OptionsError(f"no option {key!r}; there are {', '.join(known)}", field=f"options.{key}")
-        return cls(**values)
+        return cls(**known_options(cls, values))
+
+
+def known_options(cls: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`values`, parsed JSON; raises `OptionsError` where it is no object or has a key that is no field of `cls`."""
+    if not isinstance(values, Mapping):
+        raise OptionsError("options must be a JSON object", field="options")
+    known = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in known:
+            raise OptionsError(f"no option {key!r:.60}; there are {', '.join(known)}", field=f"options.{key:.60}")
+    return values
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` of parsed JSON is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
