@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from synpose.pose import Person
+from synpose.pose import Frame, Notice, Person
 from synpose.rig import Rig
 from synpose.skeleton import Skeleton
 from synpose_server.limbs import Limbs
+from synpose_server.observe import count
 from synpose_server.track import TrackedPerson
 
 __all__ = ["Answers"]
@@ -25,7 +28,13 @@ class Answers:
         self._weights = asked.reads_from(known)
         self._limbs: dict[int, Limbs] = {}  # by person
 
-    def person(self, tracked: TrackedPerson) -> Person:
+    def frame(self, index: int, time: float, people: Sequence[TrackedPerson], notices: tuple[Notice, ...]) -> Frame:
+        """The answer of the next frame set, which is counted."""
+        count("frame_sets")
+        count("people", len(people))
+        return Frame(index, time, tuple(map(self._person, people)), notices)
+
+    def _person(self, tracked: TrackedPerson) -> Person:
         """The tracked person of the next frame in the joints of the skeleton that was asked for."""
         limbs = self._limbs.setdefault(tracked.id, Limbs(self._known))
         alone = self._eyes[tracked.seen][0] if tracked.seen.sum() == 1 else None

@@ -21,7 +21,6 @@ from synpose_server.answers import Answers
 from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest, calibrate
 from synpose_server.job import Job
 from synpose_server.models import Models
-from synpose_server.observe import count
 from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
 from synpose_server.requests import check_views
@@ -75,19 +74,14 @@ class Estimation(Iterator[Frame]):
         if self._closed or not self._held:
             raise StopIteration
         index, notices, self.people = self._held.popleft()
-        count("frame_sets")
-        count("people", len(self.people))
         time = self._timestamps[index] if self._timestamps else index / self.header.fps
-        return Frame(index, time, tuple(map(self._answers.person, self.people)), notices)
+        return self._answers.frame(index, time, self.people, notices)
 
     def _see(self, frame_set: FrameSet) -> None:
         """Take in the next frame set. Of those that wait for their answer no image is kept."""
         if frame_set.index >= self._max_frames:
             raise _too_long(self._max_frames)  # what no container had told
         people = self._tracker.step(frame_set.images)
-        for view, image in enumerate(frame_set.images):
-            if image is None:
-                count("missing_views", camera=view)
         self._report.add(frame_set, list(map(self._answers.views, people)))
         notices = (*self._pending, *frame_set.notices)
         self._pending = ()

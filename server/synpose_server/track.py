@@ -23,6 +23,7 @@ from synpose_model.rays import ray_distances
 from synpose_server.apart import strangers, twins
 from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
+from synpose_server.observe import count
 from synpose_server.runtime import Model
 from synpose_server.sides import Sides
 from synpose_server.silhouette import paint_over, silhouette
@@ -182,6 +183,9 @@ class Tracker:
 
         The people of the frame sets before, within the model's look-ahead, are refined where they are.
         """
+        for view, image in enumerate(images):
+            if image is None:
+                count("missing_views", camera=view)
         self._since_search += 1
         if len(self._tracks) < self.max_people and self._since_search >= self._patience():
             self._search(images)

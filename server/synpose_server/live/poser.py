@@ -18,7 +18,7 @@ from synpose_server.decode import read_image
 from synpose_server.engine import Engine
 from synpose_server.job import Job
 from synpose_server.live.assemble import PendingSet
-from synpose_server.observe import count, measure
+from synpose_server.observe import measure
 from synpose_server.track import TrackedPerson, Tracker
 
 __all__ = ["Posed", "Poser"]
@@ -75,9 +75,6 @@ class Poser:
         decoded = time.monotonic()
         people = self._tracker.step(images)
         missing = tuple(name for name, image in zip(self._tracker.rig.names, images, strict=True) if image is None)
-        for view, image in enumerate(images):
-            if image is None:
-                count("missing_views", camera=view)
         measure("skew", taken.skew)
         taken.images.clear()
         self._held.append(Posed(taken, missing, notices, people, begun, decoded, time.monotonic()))
@@ -90,11 +87,8 @@ class Poser:
 
     def _answer(self) -> list[Posed]:
         posed = self._held.popleft()
-        people = tuple(map(self._answers.person, posed.people))
-        posed.frame = Frame(self._next, posed.taken.time, people, posed.notices)
+        posed.frame = self._answers.frame(self._next, posed.taken.time, posed.people, posed.notices)
         posed.people, posed.answered = [], time.monotonic()
-        count("frame_sets")
-        count("people", len(people))
         self._next += 1
         return [posed]
 
