@@ -3,8 +3,7 @@
     python benchmarks/null_model.py
 
 Small frame sets (JPEG images of `--width`) go through the doors; the engine decodes and computes nothing and answers
-one
-person. CPU time is that of the server's process, user and system, by request; memory is resident.
+one person. CPU time is that of the server's process, user and system, by request; memory is resident.
 """
 
 from __future__ import annotations
