@@ -6,18 +6,19 @@ import asyncio
 import errno
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
 import pytest
 from tests.server.fake_engine import FakeEngine
 
-from synpose.errors import Overloaded
+from synpose.errors import DeadlineExceeded, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame
 from synpose.rig import Camera, Rig
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Estimation
+from synpose_server.job import Job
 from synpose_server.pace import Place
 from synpose_server.sources import Source
 
@@ -152,4 +153,30 @@ def test_a_full_disk_is_told_as_busy() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError), bridge.receiving():
         raise PermissionError(errno.EACCES, "Permission denied")
+    bridge.close()
+
+
+def test_a_timer_that_is_early_is_a_deadline_that_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's clock may run ahead of the job's: what it cuts off is late all the same, body or estimate."""
+    on_time = asyncio.timeout
+    monkeypatch.setattr(asyncio, "timeout", lambda delay: on_time(None if delay is None else max(0.0, delay - 0.05)))
+    engine = BusyEngine()
+    bridge = Bridge(engine)
+
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def body() -> None:
+        async for _ in bridge.in_time(nothing(), Job(0.2)):
+            pass
+
+    async def late() -> None:
+        threading.Timer(0.5, engine.admit.set).start()
+        async with bridge.estimate(RIG, IMAGES, Options(), job=Job(0.2)):
+            pass
+
+    for work in (body, late):
+        with pytest.raises(DeadlineExceeded):
+            asyncio.run(work())
     bridge.close()
