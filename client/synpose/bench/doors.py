@@ -62,7 +62,7 @@ class HttpDoor:
             response = await self._transport.http.post(f"{self._transport.url}/v1/pose3d", files=files, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerError(f"no answer from {self._transport.url} ({error or type(error).__name__})") from error
-        if response.status_code not in (200, 429, 503, 504):
+        if response.status_code not in (200, 429, 503):
             raise ServerError(f"{self._transport.url} answered {response.status_code}: {response.text[:300]}")
         return str(response.status_code)
 
