@@ -36,6 +36,7 @@ class Call:
     status: str = "unknown"
     reason: str | None = None
     began: float = field(default_factory=time.perf_counter)
+    ended: float | None = None  # where the answer was complete before the call is over
 
 
 @contextmanager
@@ -48,24 +49,26 @@ def call(door: str, method: str, headers: Mapping[str, str], peer: str) -> Itera
         try:
             yield current
         finally:
-            seconds = time.perf_counter() - current.began
+            seconds = (current.ended or time.perf_counter()) - current.began
             metrics.observe_call(door, current.method, current.status, current.reason, seconds)
             span.end(current)
             quiet = current.method in ("/healthz", "/readyz", "/startupz", "/metrics") or "Health/" in current.method
-            log.log(
-                logging.DEBUG if quiet else logging.INFO,
-                "%s %s %s in %.3f s",
-                door,
-                current.method,
-                current.status,
-                seconds,
-                extra={
-                    "door": door,
-                    "method": current.method,
-                    "status": current.status,
-                    "seconds": round(seconds, 6),
-                    "peer": peer,
-                    "key": current.key,
-                    "reason": current.reason,
-                },
-            )
+            level = logging.DEBUG if quiet else logging.INFO
+            if log.isEnabledFor(level):
+                log.log(
+                    level,
+                    "%s %s %s in %.3f s",
+                    door,
+                    current.method,
+                    current.status,
+                    seconds,
+                    extra={
+                        "door": door,
+                        "method": current.method,
+                        "status": current.status,
+                        "seconds": round(seconds, 6),
+                        "peer": peer,
+                        "key": current.key,
+                        "reason": current.reason,
+                    },
+                )

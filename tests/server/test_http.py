@@ -483,6 +483,14 @@ def test_an_unoffered_format_is_refused_before_the_body_is_read(url: str) -> Non
     assert b"406 Not Acceptable" in exchange(url, head)
 
 
+def test_who_still_sends_is_heard_out(url: str) -> None:
+    """A refusal that comes before the body is read reaches a client that reads only after it has sent everything."""
+    body = b"x" * (8 << 20)
+    head = f"POST /v1/pose3d HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nContent-Length: {len(body)}\r\n\r\n"
+    for _ in range(5):
+        assert b"406 Not Acceptable" in exchange(url, head.encode() + body)
+
+
 def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(url: str) -> None:
     """413 from the Content-Length alone, and the connection is closed."""
     head = (

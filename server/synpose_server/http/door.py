@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synpose.errors import PermissionDenied, SynposeError, Unauthenticated
@@ -31,6 +32,7 @@ _SCOPES = (  # the first that begins a path names the scope of its key; any key 
 )
 _UNCOUNTED = (*_OPEN, "/metrics")  # answered until the very end
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
+_REQUEST_ID = REQUEST_ID.encode()
 _DROP_SECONDS, _DROP_BYTES = 2.0, 16 << 20
 _REFUSED, _KEY_SECONDS, _KEY_BYTES = 4401, 10.0, 4096
 
@@ -46,23 +48,35 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = _lower(scope)
         peer = str((scope.get("client") or ("",))[0])
         door = "http" if scope["type"] == "http" else "websocket"
-        with call(door, "other", _Lower(headers), peer) as current:
+        with call(door, "other", headers, peer) as current:
+            unread = scope["type"] == "http"
+
+            async def heard() -> Message:
+                nonlocal unread
+                message = await receive()
+                unread = unread and bool(message.get("more_body"))
+                return message
 
             async def told(message: Message) -> None:
                 if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                    MutableHeaders(scope=message)[REQUEST_ID] = current.id
+                    message["headers"] = [*message["headers"], (_REQUEST_ID, current.id.encode("latin-1"))]
                     current.status = str(message["status"])
                 elif message["type"] == "websocket.close":
                     current.status = str(message.get("code", 1000))
+                elif unread and current.status >= "400" and not message.get("more_body"):
+                    await send({**message, "more_body": True})
+                    current.ended = time.perf_counter()
+                    await _drop(heard)
+                    message = {"type": "http.response.body"}
                 await send(message)
 
             try:
-                await self._pass(scope, receive, told, headers, current)
+                await self._pass(scope, heard, told, headers, current)
             except SynposeError as error:
-                await _refuse(error, scope, receive, told)
+                await answer(error)(scope, heard, told)
             except Exception:
                 current.status, current.reason = "500", "server-error"
                 raise
@@ -71,7 +85,9 @@ class Door:
                 method = scope.get("method", "")
                 current.method = route if method in ("GET", "", "POST") else f"{_known(method)} {route}"
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers, current: Call) -> None:
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], current: Call
+    ) -> None:
         path = scope["path"]
         self._check_origin(scope, headers)
         with ExitStack() as stack:
@@ -79,14 +95,14 @@ class Door:
                 stack.enter_context(self._lifecycle.request())
             if path not in _OPEN and not path.startswith(_PAGE):
                 wanted = next((name for start, name in _SCOPES if path.startswith(start)), None)
-                secret = secret_of(_Lower(headers))
+                secret = secret_of(headers)
                 if scope["type"] == "websocket" and not secret and not self._gate.open:
                     receive = self._with_key(receive, send, wanted, stack, current)
                 else:
                     current.key = stack.enter_context(self._gate.admit(secret, wanted))
             await self._app(scope, receive, send)
 
-    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+    def _check_origin(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raise `PermissionDenied` for what a page of another site makes a browser send.
 
         A browser that may reach this server would else let any page use it: forms and WebSockets ask no leave.
@@ -134,11 +150,9 @@ class Door:
         return in_time
 
 
-class _Lower(dict[str, str]):
-    """Headers as a mapping with names in lower case; of a header that came twice the last counts."""
-
-    def __init__(self, headers: Headers) -> None:
-        super().__init__(headers.items())
+def _lower(scope: Scope) -> dict[str, str]:
+    """Headers by name in lower case; of a header that came twice the last counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _key_in(message: Message) -> str:
@@ -156,20 +170,13 @@ def _known(method: str) -> str:
     return method if method in _METHODS else "OTHER"
 
 
-async def _refuse(error: SynposeError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer at once, then drop what the client still sends, within bounds.
+async def _drop(receive: Receive) -> None:
+    """Take in what the client still sends after its answer, within bounds.
 
     A connection that is closed on unread bytes is reset, and a client that still writes would never see the answer.
     """
-    response = answer(error)
-    if scope["type"] == "websocket":  # as the answer to its handshake
-        await response(scope, receive, send)
-        return
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
     left = _DROP_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DROP_SECONDS):
             while left > 0 and (message := await receive()).get("more_body"):
                 left -= len(message["body"])
-    await send({"type": "http.response.body"})
