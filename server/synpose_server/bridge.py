@@ -21,16 +21,18 @@ from synpose.rig import Rig
 from synpose_server.admission import Admission
 from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
 from synpose_server.engine import Engine, Estimation
-from synpose_server.job import Job
+from synpose_server.job import Cancelled, Job
 from synpose_server.lifecycle import Lifecycle
 from synpose_server.live import Sessions
 from synpose_server.observe import told
+from synpose_server.pace import Place
 from synpose_server.sources import Source
 
 __all__ = ["Bridge", "Running"]
 
 T = TypeVar("T")
 
+_STOPPED = "the server had to stop before the clip was done; send it again"
 _MOST_WAITING = 32  # requests that may wait for a place; each holds its body, on disk where it is large
 
 
@@ -44,7 +46,7 @@ class Running(AsyncIterator[Frame]):
 
     async def __anext__(self) -> Frame:
         if self._lifecycle.stopping.is_set():
-            raise Draining("the server had to stop before the clip was done; send it again")
+            raise Draining(_STOPPED)
         self._step = self._threads.submit(copy_context().run, lambda: next(self._estimation, None))
         frame = await _in_time(asyncio.wrap_future(self._step), self._job)
         if frame is None:
@@ -152,13 +154,8 @@ class Bridge:
 
         Raises as `Admission.place`, and `DeadlineExceeded` when that of `job` passes.
         """
-        if not self.ready:
-            raise Overloaded("the models are not loaded yet")
         job = Job() if job is None else job
-        frame_sets = max((len(source) for source in sources.values() if isinstance(source, Sequence)), default=None)
-        came = time.perf_counter()
-        async with self.admission.place(job, len(sources), frame_sets, options.model) as place:
-            told("queue", came)
+        async with self._place(sources, options.model, job) as place:
             estimation = await self._start(lambda: self.engine.estimate(rig, sources, options, timestamps, place), job)
             running = Running(estimation, job, self._threads, self.lifecycle)
             try:
@@ -166,23 +163,66 @@ class Bridge:
             finally:
                 await running.aclose()
 
+    async def answer(
+        self,
+        rig: Rig,
+        sources: Mapping[str, Source],
+        options: Options,
+        timestamps: Sequence[float] | None,
+        job: Job,
+        write: Callable[[PoseHeader, list[Frame]], T],
+    ) -> T:
+        """What `write` makes of a whole estimate, when its turn comes, all in one thread; raises as `estimate`."""
+        opened: list[Estimation] = []
+
+        def work(place: Place) -> T:
+            with self.engine.estimate(rig, sources, options, timestamps, place) as estimation:
+                opened.append(estimation)
+                frames: list[Frame] = []
+                while True:
+                    if job.cancelled:
+                        raise Cancelled
+                    if self.lifecycle.stopping.is_set():
+                        raise Draining(_STOPPED)
+                    if (frame := next(estimation, None)) is None:
+                        return write(estimation.header, frames)
+                    frames.append(frame)
+
+        async with self._place(sources, options.model, job) as place:
+            return await self._whole(lambda: work(place), job, opened)
+
     async def calibrate(self, request: CalibrationRequest, job: Job | None = None) -> Calibrated:
         """`engine.calibrate` when its turn comes; once this returns, also by cancellation, no thread is at work on it.
 
         Raises as `estimate`.
         """
+        job = Job() if job is None else job
+        async with self._place(request.sources, request.options.model, job):
+            return await self._whole(lambda: self.engine.calibrate(request, job), job)
+
+    @asynccontextmanager
+    async def _place(self, sources: Mapping[str, Source], model: str, job: Job) -> AsyncIterator[Place]:
+        """`Admission.place`, once the models are there."""
         if not self.ready:
             raise Overloaded("the models are not loaded yet")
-        job = Job() if job is None else job
-        async with self.admission.place(job, len(request.sources), None, request.options.model):
-            call = self._threads.submit(copy_context().run, self.engine.calibrate, request, job)
-            try:
-                return await _in_time(asyncio.wrap_future(call), job)
-            finally:
-                job.cancel()
+        frame_sets = max((len(source) for source in sources.values() if isinstance(source, Sequence)), default=None)
+        came = time.perf_counter()
+        async with self.admission.place(job, len(sources), frame_sets, model) as place:
+            told("queue", came)
+            yield place
+
+    async def _whole(self, work: Callable[[], T], job: Job, opened: Sequence[Estimation] = ()) -> T:
+        """The result of `work` in a thread; once this returns, none is at work on it: what it has opened is closed."""
+        call = self._threads.submit(copy_context().run, work)
+        try:
+            return await _in_time(asyncio.wrap_future(call), job)
+        finally:
+            job.cancel()
+            if not call.done():
                 with anyio.CancelScope(shield=True), suppress(Exception):
-                    if not call.cancelled():
-                        await asyncio.wrap_future(call)
+                    for estimation in opened:
+                        await asyncio.wrap_future(self._threads.submit(estimation.close))
+                    await asyncio.wrap_future(call)
 
     async def _start(self, call: Callable[[], Estimation], job: Job) -> Estimation:
         started = self._threads.submit(copy_context().run, call)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
+from synpose.calibration.parsed import Unit
 from synpose.calibration.read import MAX_BYTES, read_calibration
 from synpose.errors import CalibrationError, InvalidInput, LimitExceeded
 from synpose.options import Options
@@ -13,20 +15,42 @@ from synpose.rig import Rig
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 
-__all__ = ["check_sent", "check_views", "gather_images", "match_sources", "match_timestamps", "no_image", "read_rig"]
+__all__ = [
+    "SMALL_BYTES",
+    "check_sent",
+    "check_views",
+    "gather_images",
+    "match_sources",
+    "match_timestamps",
+    "no_image",
+    "read_rig",
+]
+
+SMALL_BYTES = 32 << 10
+"""Of a request's calibration and options: up to this much, reading them costs less than a thread that does it."""
+_KEPT = 64  # calibrations that are not read again when they come again
 
 
 def read_rig(files: Mapping[str, bytes], options: Options) -> Rig:
-    """The rig in a request's calibration files; a trouble with their unit is one with the option `units`."""
+    """The rig in a request's calibration files; a trouble with their unit is one with the option `units`.
+
+    Small ones that came lately are not read again.
+    """
     if not files:
         raise CalibrationError("the request has no calibration", field="calibration")
     if max(map(len, files.values())) > MAX_BYTES:
         raise LimitExceeded(f"a file is larger than the {MAX_BYTES >> 20} MiB of a calibration", field="calibration")
+    small = sum(map(len, files.values())) <= SMALL_BYTES
     try:
-        return read_calibration(files, units=options.units)
+        return _read(tuple(files.items()), options.units) if small else read_calibration(files, units=options.units)
     except CalibrationError as error:
         field = "options.units" if error.field == "units" else error.field or "calibration"
         raise CalibrationError(error.message, field=field, camera=error.camera) from None
+
+
+@lru_cache(_KEPT)
+def _read(files: tuple[tuple[str, bytes], ...], units: Unit | None) -> Rig:
+    return read_calibration(dict(files), units=units)
 
 
 def check_sent(rig: Rig, cameras: Collection[str], field: str, settings: Settings) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.server.fake_engine import FakeEngine
 
-from synpose.errors import DeadlineExceeded, Overloaded
+from synpose.errors import DeadlineExceeded, Draining, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame
 from synpose.rig import Camera, Rig
@@ -143,6 +143,44 @@ def test_no_thread_is_at_work_when_a_cancelled_estimate_returns() -> None:
         assert not engine.at_work
 
     asyncio.run(cancel())
+    bridge.close()
+
+
+def test_a_cancelled_answer_stops_its_thread() -> None:
+    """An answer that is made in one thread leaves none at work either, and its place is free again."""
+    engine = SlowEngine()
+    bridge = Bridge(engine)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(bridge.answer(RIG, IMAGES, Options(), None, Job(), lambda _, frames: len(frames)))
+        while not engine.at_work:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not engine.at_work
+        assert bridge.admission.running == 0
+
+    asyncio.run(cancel())
+    assert engine.closed.is_set()
+    bridge.close()
+
+
+def test_an_answer_is_broken_off_when_the_server_stops() -> None:
+    """It ends with the next frame, as a streamed one does."""
+    engine = FakeEngine(holds_at=1)
+    bridge = Bridge(engine)
+
+    async def stop() -> None:
+        task = asyncio.create_task(bridge.answer(RIG, IMAGES, Options(), None, Job(), lambda _, frames: len(frames)))
+        while not engine.received:
+            await asyncio.sleep(0.01)
+        await bridge.lifecycle.drain(0)
+        engine.go.set()
+        with pytest.raises(Draining):
+            await task
+
+    asyncio.run(stop())
     bridge.close()
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def format_for_path(path: str | os.PathLike[str]) -> Format:
     raise OptionsError(f"no output format has the suffix {suffix!r}; there are {known}", field="output")
 
 
+@lru_cache(64)
 def format_for_accept(header: str | None) -> Format:
     """The format that an Accept header prefers (RFC 9110, section 12.5.1); JSON without one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ import grpc.aio
 
 from synpose import live_wire
 from synpose.errors import SynposeError
+from synpose.pose import Frame, PoseHeader
 from synpose.skeleton import SKELETONS
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
@@ -45,9 +46,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
             rig, options = await start_of(request.calibration, request.options)
         sources = match_sources(rig, gather_images(rig, [images_of(s) for s in sets], self._settings), self._settings)
         timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
-        async with self._bridge.estimate(rig, sources, options, timestamps, job) as running:
-            frames = [frame_to_message(frame) async for frame in running]
-            return pb.EstimatePose3DResponse(header=header_to_message(running.header), frames=frames)
+        return await self._bridge.answer(rig, sources, options, timestamps, job, _answer)
 
     async def EstimateClip(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.EstimateClipRequest], context: Context
@@ -96,6 +95,10 @@ class PoseService(pb_grpc.PoseServiceServicer):
         self, request: pb.ListSkeletonsRequest, context: Context
     ) -> pb.ListSkeletonsResponse:
         return pb.ListSkeletonsResponse(skeletons=map(skeleton_to_message, SKELETONS.values()))
+
+
+def _answer(header: PoseHeader, frames: Sequence[Frame]) -> pb.EstimatePose3DResponse:
+    return pb.EstimatePose3DResponse(header=header_to_message(header), frames=map(frame_to_message, frames))
 
 
 async def _let_finish(requests: AsyncIterator[pb.EstimateClipRequest]) -> None:

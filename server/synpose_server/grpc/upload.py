@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from tempfile import SpooledTemporaryFile, TemporaryFile
+from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -13,10 +13,10 @@ from synpose.options import Options
 from synpose.rig import Rig
 from synpose.v1 import pose_pb2 as pb
 from synpose.wire import MAX_CHUNK_BYTES, calibration_from_message, options_from_message
-from synpose_server.requests import check_sent, match_sources, match_timestamps, no_image, read_rig
+from synpose_server.requests import SMALL_BYTES, check_sent, match_sources, match_timestamps, no_image, read_rig
 from synpose_server.settings import MIB, Settings
 from synpose_server.sources import Source
-from synpose_server.spooled import StoredImage, StoredImages
+from synpose_server.spooled import Spool, StoredImage
 
 __all__ = ["ClipUpload", "check_length", "check_size", "images_of", "start_of", "timestamp_of"]
 
@@ -24,7 +24,7 @@ __all__ = ["ClipUpload", "check_length", "check_size", "images_of", "start_of", 
 class ClipUpload:
     """The upload of one `EstimateClip` call; close it when the estimate is done.
 
-    Videos are spooled to an unnamed temporary file a camera, images to one for all, so that an upload costs little
+    Videos are spooled to an unnamed temporary file a camera, images to one `Spool`, so that an upload costs little
     memory and no name from outside ever becomes a path.
     """
 
@@ -33,8 +33,7 @@ class ClipUpload:
         self._size = 0
         self._files = ExitStack()
         self._videos: dict[str, SpooledTemporaryFile[bytes]] = {}
-        self._image_file: BinaryIO | None = None
-        self._image_bytes = 0
+        self._spool = self._files.enter_context(Spool())
         self._images: dict[str, list[StoredImage | None]] = {}
         self._rig: Rig | None = None
         self._timestamps: list[float | None] = []
@@ -61,11 +60,10 @@ class ClipUpload:
         for camera, video in self._videos.items():
             video.seek(0)
             sources[camera] = cast(BinaryIO, video)
-        if self._image_file is not None:
+        if self._timestamps:
             if not self._images:
                 raise no_image(self.rig)
-            self._image_file.flush()
-            sources = {camera: StoredImages(self._image_file, i) for camera, i in self._images.items()}
+            sources = {camera: self._spool.images(stored) for camera, stored in self._images.items()}
         return match_sources(self.rig, sources, self._settings)
 
     def timestamps(self) -> tuple[float, ...] | None:
@@ -94,7 +92,7 @@ class ClipUpload:
         self._rig, self.options = await start_of(start.calibration, start.options)
 
     async def _add_chunk(self, chunk: pb.EstimateClipRequest.Chunk, rig: Rig) -> None:
-        if self._image_file is not None:
+        if self._timestamps:
             raise InvalidInput("a request holds videos or images, not both", field="chunk")
         check_sent(rig, [*self._videos.keys() - {chunk.camera}, chunk.camera], "video", self._settings)
         if len(chunk.data) > MAX_CHUNK_BYTES:
@@ -112,11 +110,10 @@ class ClipUpload:
         check_sent(rig, {**self._images, **images}, "frame_sets", self._settings)
         places: dict[str, StoredImage] = {}
         for camera, data in images.items():
-            places[camera] = StoredImage(self._image_bytes, len(data))
-            self._image_bytes += len(data)
-        if self._image_file is None:
-            self._image_file = self._files.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the upload
-        await asyncio.to_thread(self._image_file.writelines, images.values())
+            places[camera] = StoredImage(self._spool.size, len(data))
+            self._spool.add(data)
+        if self._spool.is_full:
+            await asyncio.to_thread(self._spool.flush)  # a disk must not hold up the loop
         for camera in images:
             self._images.setdefault(camera, [None] * len(self._timestamps))
         for camera, stored in self._images.items():
@@ -126,8 +123,9 @@ class ClipUpload:
 
 async def start_of(calibration: pb.Calibration, options: pb.Options) -> tuple[Rig, Options]:
     """The rig and the options that a request begins with; raises what is wrong with them."""
-    read_options = options_from_message(options)
-    rig = await asyncio.to_thread(read_rig, calibration_from_message(calibration), read_options)
+    read_options, files = options_from_message(options), calibration_from_message(calibration)
+    small = calibration.ByteSize() <= SMALL_BYTES
+    rig = read_rig(files, read_options) if small else await asyncio.to_thread(read_rig, files, read_options)
     return rig, read_options
 
 

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from synpose.errors import InvalidInput, SynposeError
 from synpose.formats import ndjson
-from synpose.pose import Frame, PoseSequence
+from synpose.pose import Frame
 from synpose.skeleton import SKELETONS
 from synpose_server import metrics, observe, tracing
 from synpose_server.auth import Gate
@@ -35,7 +35,6 @@ from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.page import add_page
 from synpose_server.http.problems import answer_errors, problem_of
 from synpose_server.http.stream import add_stream
-from synpose_server.observe import stage
 
 __all__ = ["create_app"]
 
@@ -99,6 +98,10 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
             with bridge.receiving(job):
                 body = bridge.in_time(request.stream(), job)
                 pose = await stack.enter_async_context(read_body(request.headers, body, settings))
+            if not output.streams:
+                given = pose.rig, pose.sources, pose.options, pose.timestamps
+                content = await _while_connected(request, bridge.answer(*given, job, output.write))
+                return Response(content, media_type=output.form.media_type)
             estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps, job)
 
             async def begin() -> tuple[Running, Frame | None]:
@@ -106,15 +109,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
                 return running, await anext(running, None)  # what is wrong from the start gets its status
 
             running, first = await _while_connected(request, begin())
-            if output.streams:
-                return _Stream(_lines(running, first), output.form.media_type, stack.pop_all())
-
-            async def collect() -> list[Frame]:
-                return [*([first] if first else []), *[frame async for frame in running]]
-
-            frames = await _while_connected(request, collect())
-            content = await asyncio.to_thread(stage("format")(output.write), PoseSequence(running.header, frames))
-            return Response(content, media_type=output.form.media_type)
+            return _Stream(_lines(running, first), output.form.media_type, stack.pop_all())
         raise AssertionError("the stack swallows no exception")
 
     @app.post(
@@ -131,7 +126,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         with bridge.receiving():
             sequence = await read_answer(request.headers, bridge.in_time(request.stream()), settings)
         try:
-            content = await asyncio.to_thread(output.write, sequence)
+            content = await asyncio.to_thread(output.write, sequence.header, sequence.frames)
         except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
             raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
         return Response(content, media_type=output.form.media_type)

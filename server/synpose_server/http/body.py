@@ -21,10 +21,17 @@ from synpose.options import Options
 from synpose.pose import PoseSequence
 from synpose.rig import Rig
 from synpose_server.http.form import Form, read_form
-from synpose_server.requests import check_sent, gather_images, match_sources, match_timestamps, read_rig
+from synpose_server.requests import (
+    SMALL_BYTES,
+    check_sent,
+    gather_images,
+    match_sources,
+    match_timestamps,
+    read_rig,
+)
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
-from synpose_server.spooled import StoredImage, StoredImages
+from synpose_server.spooled import StoredImage
 
 __all__ = ["PoseRequest", "limited_body", "parse_json", "read_answer", "read_body", "without_suffix"]
 
@@ -53,12 +60,13 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
         content = b"".join(
             [chunk async for chunk in limited_body(headers, body, limit, "; send files as multipart/form-data")]
         )
-        yield await asyncio.to_thread(_from_json, content, settings)
+        small = len(content) <= SMALL_BYTES
+        yield _from_json(content, settings) if small else await asyncio.to_thread(_from_json, content, settings)
     elif kind == "multipart/form-data":
         with Form() as form:
             limited = limited_body(headers, body, settings.max_body_bytes)
             await read_form(limited, content_type, form, most_videos=settings.max_cameras)
-            yield await asyncio.to_thread(_from_form, form, settings)
+            yield _from_form(form, settings) if form.is_small else await asyncio.to_thread(_from_form, form, settings)
     else:
         raise InvalidInput(
             f"the body must be multipart/form-data or application/json, not {kind or 'untyped'!r:.80}",
@@ -148,7 +156,7 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
         images += [None] * (length - len(images))
         if camera in sources:
             raise InvalidInput("a request holds videos or images, not both", field="frame", camera=camera)
-        sources[camera] = StoredImages(form.image_file, images)
+        sources[camera] = form.spool.images(images)
     return PoseRequest(rig, match_sources(rig, sources, settings), options, match_timestamps(times or (), length))
 
 

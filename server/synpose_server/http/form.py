@@ -1,7 +1,6 @@
-"""Multipart bodies, taken apart as they arrive: small fields stay in memory, videos and images go to temporary files.
+"""Multipart bodies, taken apart as they arrive: small fields stay in memory, videos and many images go to files.
 
-The files have no names, so nothing that a client sends can choose one. All images of a request share one file: a
-clip has thousands of them, and a process may open only so many.
+The files have no names, so nothing that a client sends can choose one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from synpose.errors import InvalidInput, LimitExceeded
-from synpose_server.spooled import StoredImage
+from synpose_server.requests import SMALL_BYTES
+from synpose_server.spooled import Spool, StoredImage
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -28,6 +28,7 @@ _FIELD_BYTES = 4 << 20  # of a calibration, options or timestamps
 _FIELDS = 16
 _IMAGES = 65_536  # bookkeeping of an image costs more than the shortest part that declares one
 _WRITE_BYTES = 1 << 20  # a hand-over to a writing thread costs more than a smaller write
+_FEW = 64  # images
 
 
 class Field(NamedTuple):
@@ -47,7 +48,7 @@ class Video(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A `frame` part, whose bytes lie in the file of images."""
+    """A `frame` part, whose bytes lie in the form's spool."""
 
     filename: str
     stored: StoredImage
@@ -60,7 +61,7 @@ class Form:
     fields: list[Field] = field(default_factory=list)
     videos: list[Video] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
-    image_file: BinaryIO = field(default_factory=TemporaryFile)
+    spool: Spool = field(default_factory=Spool)
 
     def __enter__(self) -> Self:
         return self
@@ -68,9 +69,15 @@ class Form:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.image_file.close()
+        self.spool.__exit__(kind, error, trace)
         for video in self.videos:
             video.file.close()
+
+    @property
+    def is_small(self) -> bool:
+        """Whether reading it costs less than a thread that does it: little, and all of it in memory."""
+        fields = sum(len(content) for _, _, content in self.fields)
+        return self.spool.in_memory and not self.videos and len(self.images) <= _FEW and fields <= SMALL_BYTES
 
 
 async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *, most_videos: int) -> None:
@@ -85,13 +92,14 @@ async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *
         parser = MultipartParser(parameters.get(b"boundary", b""), reader.callbacks())
         async for chunk in body:
             parser.write(chunk)
-            if reader.pending_bytes >= _WRITE_BYTES:
+            if reader.must_write:
                 await asyncio.to_thread(reader.flush)
     except FormParserError as error:
         raise InvalidInput(f"the multipart body is broken: {error}", field="body") from None
     if not reader.ended:
         raise InvalidInput("the multipart body ends before its closing boundary", field="body")
-    await asyncio.to_thread(reader.flush)
+    if form.videos or not form.spool.in_memory:
+        await asyncio.to_thread(reader.flush)
 
 
 class _Reader:
@@ -100,10 +108,9 @@ class _Reader:
     def __init__(self, form: Form, most_videos: int) -> None:
         self.form = form
         self.ended = False
-        self.pending_bytes = 0
         self._most_videos = most_videos
-        self._pending: list[tuple[BinaryIO, bytes]] = []
-        self._image_bytes = 0
+        self._pending: list[tuple[BinaryIO, bytes]] = []  # to be written to videos
+        self._pending_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
         return {
@@ -117,13 +124,20 @@ class _Reader:
             "on_end": self._finish,
         }
 
+    @property
+    def must_write(self) -> bool:
+        """Whether `flush` is due."""
+        return self._pending_bytes >= _WRITE_BYTES or self.form.spool.is_full
+
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write what is pending; blocks."""
         for file, data in self._pending:
             file.write(data)
             file.flush()
         self._pending.clear()
-        self.pending_bytes = 0
+        self._pending_bytes = 0
+        if self.form.spool.is_full or not self.form.spool.in_memory:
+            self.form.spool.flush()
         if self.ended:
             for video in self.form.videos:
                 video.file.seek(0)
@@ -132,8 +146,8 @@ class _Reader:
         self._disposition = b""
         self._header = [b"", b""]
         self._memory = bytearray()
-        self._start = self._image_bytes
-        self._file: BinaryIO | None = None
+        self._start = self.form.spool.size
+        self._file: BinaryIO | Spool | None = None
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._header[0] += data[start:end]
@@ -159,29 +173,30 @@ class _Reader:
         elif self._name == "frame":
             if len(self.form.images) >= _IMAGES:
                 raise LimitExceeded(f"a form may have at most {_IMAGES} images; send videos", field="frame")
-            self._file = self.form.image_file
+            self._file = self.form.spool
         else:
             if len(self.form.videos) >= self._most_videos:
                 raise LimitExceeded(f"at most {self._most_videos} cameras are accepted", field="video")
-            self._file = TemporaryFile()  # noqa: SIM115 - the form closes it
-            self.form.videos.append(Video(self._name, self._filename, self._file))
+            video = TemporaryFile()  # noqa: SIM115 - the form closes it
+            self.form.videos.append(Video(self._name, self._filename, video))
+            self._file = video
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._file is None:
             if len(self._memory) + end - start > _FIELD_BYTES:
                 raise LimitExceeded(f"the field is larger than {_FIELD_BYTES >> 20} MiB", field=self._name)
             self._memory += data[start:end]
-            return
-        if self._file is self.form.image_file:
-            self._image_bytes += end - start
-        self._pending.append((self._file, data[start:end]))
-        self.pending_bytes += end - start
+        elif isinstance(self._file, Spool):
+            self._file.add(data[start:end])
+        else:
+            self._pending.append((self._file, data[start:end]))
+            self._pending_bytes += end - start
 
     def _end(self) -> None:
         if self._file is None:
             self.form.fields.append(Field(self._name, self._filename, bytes(self._memory)))
-        elif self._file is self.form.image_file:
-            stored = StoredImage(self._start, self._image_bytes - self._start)
+        elif isinstance(self._file, Spool):
+            stored = StoredImage(self._start, self._file.size - self._start)
             self.form.images.append(Image(self._filename, stored))
 
     def _finish(self) -> None:

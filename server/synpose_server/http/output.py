@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from fastapi import Request
 from synpose.errors import OptionsError
 from synpose.formats import FORMATS, Format, format_for_accept, format_for_name
 from synpose.formats.upright import UP_AXES, Up, check_up
-from synpose.pose import PoseSequence
+from synpose.pose import Frame, PoseHeader, PoseSequence
+from synpose_server.observe import stage
 
 __all__ = ["PARAMETERS", "Output", "read_output"]
 
@@ -28,8 +30,10 @@ class Output:
         """Whether frames are sent as they are computed."""
         return self.form is FORMATS["ndjson"]
 
-    def write(self, sequence: PoseSequence) -> bytes:
-        return self.form.write(sequence, self.up, self.person)
+    @stage("format")
+    def write(self, header: PoseHeader, frames: Sequence[Frame]) -> bytes:
+        """The whole answer; raises as `Format.write`."""
+        return self.form.write(PoseSequence(header, frames), self.up, self.person)
 
 
 def read_output(request: Request) -> Output:
