@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -43,10 +44,13 @@ class Admission:
         return len(self._waiting)
 
     def check(self, job: Job) -> None:
-        """Raise at once for a job that could not be let in, however small: to be asked before its body is read."""
-        fastest = min(self._paces.values(), key=lambda pace: pace.seconds(1, 1, 0), default=None)
+        """Raise at once for a job that could not be let in, were it the smallest of all that came so far.
+
+        To be asked before its body is read.
+        """
+        quickest = min(self._paces.values(), key=lambda pace: pace.seconds(pace.fewest, 1, 0), default=Pace())
         with self._counted():
-            self._check(Place(job, 1, pace=fastest))
+            self._check(Place(job, quickest.fewest, pace=quickest))
 
     @asynccontextmanager
     async def place(
@@ -76,20 +80,24 @@ class Admission:
         return len(self._running) >= self._places and len(self._waiting) >= self._most
 
     def _check(self, place: Place) -> None:
-        wait = self._wait()
+        wait, doubt = self._wait()
         if self.is_full:
             raise Overloaded(f"{len(self._waiting)} requests are waiting already; try again later", retry_after=wait)
         place.is_trial = not self._running and place.is_doubtful
-        place.check(wait)
+        place.check(wait, doubt)
 
-    def _wait(self) -> float:
-        """Seconds until a newcomer would begin, after all who wait, each of whom takes the place that is free first."""
+    def _wait(self) -> tuple[float, float]:
+        """Seconds until a newcomer would begin, after all who wait, each of whom takes the place that is free first.
+
+        And by how much that is usually wrong.
+        """
         if len(self._running) < self._places:
-            return 0.0
-        free = [place.seconds for place in self._running]
+            return 0.0, 0.0
+        free = [(place.seconds, place.doubt) for place in self._running]
         heapq.heapify(free)
         for place, _ in self._waiting:
-            heapq.heapreplace(free, free[0] + place.seconds)
+            seconds, doubt = free[0]
+            heapq.heapreplace(free, (seconds + place.seconds, math.hypot(doubt, place.doubt)))
         return free[0]
 
     async def _turn(self, place: Place) -> None:
@@ -106,7 +114,7 @@ class Admission:
                 raise
             place.job.check()
             busy = "the server is busy with other clips; try again later"
-            raise Overloaded(busy, retry_after=self._wait()) from None
+            raise Overloaded(busy, retry_after=self._wait()[0]) from None
 
     def _leave(self, place: Place) -> None:
         """Give the place to the first in line who can still be answered in time."""

@@ -37,6 +37,7 @@ class Pace:
     def __init__(self) -> None:
         self._first, self._later = _Mean(), _Mean()
         self._learned = -math.inf  # time.monotonic
+        self.fewest = 1  # images of a frame set, of all that ran
 
     @property
     def is_old(self) -> bool:
@@ -53,6 +54,7 @@ class Pace:
 
     def add(self, images: int, is_first: bool, seconds: float) -> None:
         """Learn what a frame set has taken."""
+        self.fewest = images if self._learned == -math.inf else min(self.fewest, images)
         gain = _TRIAL_GAIN if self.is_old else _GAIN
         (self._first if is_first else self._later).add(seconds / images, gain)
         self._learned = time.monotonic()
@@ -74,9 +76,16 @@ class Place:
 
     @property
     def seconds(self) -> float:
-        """What is still to be computed, as far as the pace is known."""
-        under_way = 0.0 if self._since is None else time.monotonic() - self._since
-        return max(self._pace.seconds(self._cameras, *self._left) - under_way, 0.0)
+        """What is still to be computed, as far as the pace is known: of what should be done by now, the usual error."""
+        needed = self._pace.seconds(self._cameras, *self._left)
+        if self._since is None:
+            return needed
+        return max(needed - (time.monotonic() - self._since), min(needed, self.doubt))
+
+    @property
+    def doubt(self) -> float:
+        """By how much `seconds` is usually wrong."""
+        return self._pace.doubt(self._cameras, *self._left)
 
     @property
     def is_doubtful(self) -> bool:
@@ -89,12 +98,16 @@ class Place:
         first = 0 if self._done else 1
         return first, max(self._frame_sets - self._done - first, 0)
 
-    def check(self, wait: float = 0.0) -> None:
-        """Raise as `Job.check`, or `Overloaded` if what is left, begun in `wait` seconds, would probably be late."""
+    def check(self, wait: float = 0.0, doubt: float | None = None) -> None:
+        """Raise as `Job.check`, or `Overloaded` if what is left, begun in `wait` seconds, would probably be late.
+
+        With `doubt`, by which `wait` is usually wrong, already if it might be: better told at once than at its turn.
+        """
         self.job.check()
         if self.is_trial:
             return
-        needed = wait + self.seconds + _DOUBT * self._pace.doubt(self._cameras, *self._left)
+        margin = 0.0 if doubt is None else _DOUBT * math.hypot(doubt, self.doubt)
+        needed = wait + self.seconds + margin
         if needed > self.job.remaining:
             raise Overloaded(f"the answer would take {needed:.2g} s, longer than its deadline allows", retry_after=wait)
 

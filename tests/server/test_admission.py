@@ -152,6 +152,52 @@ def test_who_would_be_late_is_told_at_once() -> None:
     run(test())
 
 
+def test_what_might_be_late_is_told_at_the_door_only() -> None:
+    """A newcomer needs to be surely in time, behind others who may take longer; who was let in only likely."""
+
+    async def test() -> None:
+        line, leave = Line(), asyncio.Event()
+        pace = line.admission._paces["default"]
+        for seconds in (0.5, 1.5) * 100:
+            pace.add(1, True, seconds)
+        doubt = pace.doubt(1, 1, 0)
+        assert 0.3 < doubt < 0.7
+        a = line.enter("a", leave)
+        await settle()
+        likely = 2 * pace.seconds(1, 1, 0)  # after a, which has not begun
+        with pytest.raises(Overloaded):
+            await line.enter("b", leave, Job(likely + 2.5 * doubt))  # sure were a in time, but a may be late, too
+        c = line.enter("c", leave, job := Job(likely + 3 * doubt))
+        await settle()
+        job.deadline = time.monotonic() + pace.seconds(1, 1, 0) + 0.5 * doubt
+        leave.set()
+        await asyncio.gather(a, c)
+        assert line.order == ["a", "c"]
+
+    run(test())
+
+
+def test_the_smallest_so_far_is_asked_for_before_the_body() -> None:
+    """What is not known yet is taken to have as many images as the smallest that ever ran."""
+
+    async def test() -> None:
+        line, leave = Line(), asyncio.Event()
+        pace = line.admission._paces["default"]
+        for images in (4, 3, 4):
+            pace.add(images, True, images * 1.0)
+        for _ in range(200):
+            pace.add(4, True, 4.0)
+        a = line.enter("a", leave)  # of one image
+        await settle()
+        line.admission.check(Job(4.1))
+        with pytest.raises(Overloaded):
+            line.admission.check(Job(3.9))
+        leave.set()
+        await a
+
+    run(test())
+
+
 def test_whose_deadline_passes_in_the_line_never_begins() -> None:
     """Expired in the line: told so when the deadline passes. Hopeless when its turn comes: passed over."""
 
