@@ -39,12 +39,13 @@ class _Call:
 
 
 class Batcher:
-    """Runs `run` in a thread of its own, for calls from any thread, as many at once as wait and fit.
+    """Runs `run` for calls from any thread, as many at once as wait and fit, one run at a time.
 
     `run` takes and gives arrays by name, all with one leading axis of items, and must treat each item alone. A run has
     at most `limit` items; larger calls are cut. It does not wait for company unless `wait` seconds are given, which pay
     on a GPU only. Jobs take turns, call by call, so one with many calls cannot hold up the others; calls of a job keep
-    their order. Calls of a job that is over are never run. The thread ends with the last reference to the batcher.
+    their order. Calls of a job that is over are never run. A call that finds nothing under way is run where it comes
+    from; others in a thread of the batcher, which ends with the last reference to it.
     """
 
     def __init__(
@@ -62,27 +63,48 @@ class Batcher:
 
     def __call__(self, job: Job, /, **inputs: NDArray[Any]) -> Arrays:
         """The outputs for `inputs`; blocks. Raises what `run` raised, or as `Job.check` where the job was over."""
-        return joined([answer.result() for answer in self.submit(job, inputs)])
+        calls = self._calls(job, inputs)
+        if self._submit(job, calls, here=not self._wait):
+            with self._lock:
+                batch = self._take()
+            if batch:
+                self._execute(batch)
+            self._go_on()
+        return joined([call.answer.result() for call in calls])
 
     def submit(self, job: Job, inputs: Arrays) -> list[Future[Arrays]]:
         """The outputs to come for each part that `inputs` are cut into; to be `joined`."""
-        count = len(next(iter(inputs.values())))
-        calls = [
-            _Call(job, {name: value[start : start + self.limit] for name, value in inputs.items()})
-            for start in range(0, count, self.limit)
-        ]
+        calls = self._calls(job, inputs)
         self._submit(job, calls)
         return [call.answer for call in calls]
 
-    def _submit(self, job: Job, calls: Sequence[_Call]) -> None:
+    def _calls(self, job: Job, inputs: Arrays) -> list[_Call]:
+        count = len(next(iter(inputs.values())))
+        return [
+            _Call(job, {name: value[start : start + self.limit] for name, value in inputs.items()})
+            for start in range(0, count, self.limit)
+        ]
+
+    def _submit(self, job: Job, calls: Sequence[_Call], *, here: bool = False) -> bool:
+        """Puts `calls` in line; whether the next run is to be made `here`, as none is under way."""
         with self._lock:
             self._waiting.setdefault(job, deque()).extend(calls)
             self._items += sum(call.size for call in calls)
             if self._items >= self.limit:
                 self._enough.set()
-            if not self._busy:
+            if self._busy:
+                return False
+            self._busy = True
+            if not here:
                 self._thread.submit(self._drain)
-                self._busy = True
+            return here
+
+    def _go_on(self) -> None:
+        """After a run elsewhere: the thread makes those that have come to wait meanwhile."""
+        with self._lock:
+            self._busy = bool(self._waiting)
+            if self._busy:
+                self._thread.submit(self._drain)
 
     def _drain(self) -> None:
         while True:

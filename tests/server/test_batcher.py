@@ -157,10 +157,35 @@ def test_observers_are_told(crowd: Crowd) -> None:
     assert told == [("g", 1, 1), ("g", 3, 2)]
 
 
+def test_a_call_that_finds_nothing_under_way_is_run_where_it_comes_from() -> None:
+    """No thread is waited for; who comes meanwhile waits in line for that of the batcher."""
+    threads: list[str] = []
+
+    def graph(inputs: Arrays) -> Arrays:
+        threads.append(threading.current_thread().name)
+        if len(threads) == 1:
+            others.extend(batcher.submit(Job(), inputs))
+        return inputs
+
+    others: list[Future[Arrays]] = []
+    batcher = Batcher("here", graph, 4)
+    for expected in (["here", "graph-here_0"], ["here", "graph-here_0", "here"]):
+        caller = threading.Thread(target=batcher, args=(Job(),), kwargs={"x": np.zeros(1)}, name="here")
+        caller.start()
+        caller.join(10)
+        others[0].result(10)
+        assert threads == expected
+    over = Job()
+    over.cancel()
+    with pytest.raises(Cancelled):
+        batcher(over, x=np.zeros(1))
+    assert batcher(Job(), x=np.ones(1))["x"] == 1
+
+
 def test_the_thread_ends_with_its_batcher() -> None:
     """A model that is unloaded leaves no thread behind."""
     batcher = Batcher("ends", lambda inputs: inputs, 4)
-    batcher(Job(), x=np.zeros(1))
+    batcher.submit(Job(), {"x": np.zeros(1)})[0].result()
     (thread,) = (t for t in threading.enumerate() if t.name.startswith("graph-ends"))
     del batcher
     gc.collect()

@@ -93,18 +93,21 @@ class Poser:
         return [posed]
 
     def _decode(self, taken: PendingSet) -> tuple[list[Image | None], tuple[Notice, ...]]:
-        """The images in the order of the rig; a camera whose image cannot be used is missing, and a notice says why."""
+        """The images in the order of the rig; a camera whose image cannot be used is missing, and a notice says why.
+
+        Those that no thread for decoding has begun are decoded here: under load, to hand them over costs more.
+        """
         names = self._tracker.rig.names
-        reading = {
-            name: self._decoding.submit(read_image, name, taken.images[name], self._max_pixels)
-            for name in names
-            if name in taken.images
-        }
+        given = [(name, taken.images[name], self._max_pixels) for name in names if name in taken.images]
+        later = [self._decoding.submit(read_image, *sent) for sent in given[1:]]
+        decoded = {sent[0]: read_image(*sent) for sent in given[:1]}
+        for sent, future in zip(given[1:], later, strict=True):
+            decoded[sent[0]] = read_image(*sent) if future.cancel() else future.result()
         images: list[Image | None] = []
         notices = []
         for name in names:
-            image = reading[name].result() if name in reading else None
-            if name in reading and image is None:
+            image = decoded.get(name)
+            if name in decoded and image is None:
                 self.corrupt += 1
                 notices.append(Notice("corrupt-image", "the image is no JPEG or PNG, or a broken one", name))
             if image is not None and self._sizes.setdefault(name, image.size) != image.size:

@@ -87,7 +87,10 @@ class Session:
         if self.policy.mode == "latest":
             return True
         with self._lock:
-            return len(self._waiting) < _MOST_WAITING and self._waiting_bytes < self._max_bytes
+            return self._has_room()
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < _MOST_WAITING and self._waiting_bytes < self._max_bytes
 
     @property
     def captures(self) -> int:
@@ -183,9 +186,11 @@ class Session:
                     if not self._has_work():
                         self._working_now = False
                         break
+                    had_room = self._has_room()
                     taken = self._waiting.popleft() if self._waiting else None
                     self._waiting_bytes -= taken.size if taken else 0
-                self.on_change()  # there is room
+                if not had_room:
+                    self.on_change()
                 posed = self._poser.finish() if taken is None else self._poser.step(taken)
                 with self._lock:
                     self._flushed = taken is None
