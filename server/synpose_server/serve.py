@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ from synpose_server.settings import Settings
 __all__ = ["run", "serve"]
 
 _GRACE_SECONDS = 5  # for answers that are on their way
+_SWITCH_SECONDS = 0.001  # that threads which compute in Python keep the loop waiting, a fifth of Python's own
 _EXPOSED = (
     "EVERYBODY who can reach %s may use this server, as no API keys are set. Make some with `synpose keys add NAME"
     " --file keys.json` and serve with --keys keys.json, or listen on 127.0.0.1."
@@ -43,6 +45,7 @@ def run(settings: Settings, say: Callable[[str], object]) -> None:
     says why, and a server that listens is a server that answers.
     """
     engine = Engine(settings)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, engine, say))
 
