@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import uvloop
 from cameras import workload
 
 from synpose.bench import DOORS, Load, closed_loop
@@ -79,7 +80,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.serve:
         engine = NullEngine()
-        asyncio.run(serve(engine.settings, engine, lambda line: print(line, flush=True)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `synpose serve` does
+            runner.run(serve(engine.settings, engine, lambda line: print(line, flush=True)))
         return
     command = [sys.executable, __file__, "--serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -6,26 +6,34 @@
 A server is started, and single frame sets (images of `--cameras` cameras) are sent to it over HTTP. First by as many
 callers as it has places, each as soon as it has its answer: its capacity. Then at `--load` times that rate, at random
 moments, each with a deadline of `--deadline` seconds (three times the median answer of the first part, if not given),
-while readiness is asked ten times a second. Goodput is answers in time, as a share of capacity. Both parts alternate
-`--rounds` times; the machine may be busy, so shares of a round and their medians are what means anything.
+while readiness is asked ten times a second. Goodput is answers in time, as a share of capacity. Refusals are timed
+twice: by the caller, who shares the machine with the server, and in the server's log, from a request's head to the end
+of its answer. Both parts alternate `--rounds` times; the machine may be busy, so shares of a round and their medians
+are what means anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
 import random
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import httpx
 
+Body: TypeAlias = tuple[bytes, str]
+"""A form, encoded once, and its content type."""
 CLIP = Path(__file__).parent.parent / "examples" / "balancing"
 
 
@@ -48,7 +56,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     command = [sys.executable, "-m", "synpose.cli", "serve", "--http-port", "0", "--grpc-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    told = {**os.environ, "SYNPOSE_LOG_LEVEL": "info", "SYNPOSE_LOG_FORMAT": "json"}
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=told) as server,
+    ):
         assert server.stdout is not None
         url = re.search(r"http://\S+", server.stdout.readline())
         assert url is not None, "the server did not start"
@@ -56,26 +68,32 @@ def main() -> None:
             asyncio.run(measure(url[0], args))
         finally:
             server.terminate()
+        server.wait()
+        log.seek(0)
+        lines = [json.loads(line) for line in log if line.startswith("{")]
+        for reason in ("overloaded", "deadline-exceeded"):
+            took = [line["seconds"] for line in lines if line.get("reason") == reason]
+            print(f"{reason} by the server's log: {len(took)}, {times(took)}")
 
 
 async def measure(url: str, args: argparse.Namespace) -> None:
-    files = request(args.cameras, args.model)
+    body = request(args.cameras, args.model)
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        await closed(client, files, 3)  # warm
+        await closed(client, body, 3)  # warm
         shares, ready = [], []
         for _ in range(args.rounds):
-            answers = await closed(client, files, args.seconds)
+            answers = await closed(client, body, args.seconds)
             capacity = len(answers) / max(a.sent + a.seconds for a in answers)
             median = statistics.median(a.seconds for a in answers)
             deadline = args.deadline or 3 * median
-            answers, probes = await opened(client, files, args.load * capacity, deadline, args.seconds)
+            answers, probes = await opened(client, body, args.load * capacity, deadline, args.seconds)
             ready += probes
             good = [a for a in answers if a.status == 200 and a.seconds <= deadline]
             shares.append(len(good) / args.seconds / capacity)
             report(capacity, median, deadline, shares[-1], answers)
         print(f"goodput, share of capacity: {statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})")
-        print(f"readiness: median {statistics.median(ready) * 1e3:.1f} ms, p99 {percentile(ready, 99) * 1e3:.1f} ms")
+        print(f"readiness: {times(ready)}")
 
 
 def report(capacity: float, median: float, deadline: float, share: float, answers: list[Answer]) -> None:
@@ -84,27 +102,25 @@ def report(capacity: float, median: float, deadline: float, share: float, answer
     statuses = {status: sum(a.status == status for a in answers) for status in sorted({a.status for a in answers})}
     print(f"capacity {capacity:.2f}/s, median {median * 1e3:.0f} ms, deadline {deadline * 1e3:.0f} ms", end=": ")
     print(f"goodput {share:.2f}, {statuses}", end=", ")
-    print(
-        f"refusals median {statistics.median(told or [0]) * 1e3:.1f} ms p99 {percentile(told, 99) * 1e3:.1f}", end=", "
-    )
+    print(f"refusals {times(told)}", end=", ")
     print(f"{len(late)} late by up to {max(late, default=deadline) / deadline - 1:.0%}", flush=True)
 
 
-async def closed(client: httpx.AsyncClient, files: list[tuple[str, tuple[str, bytes]]], seconds: float) -> list[Answer]:
+async def closed(client: httpx.AsyncClient, body: Body, seconds: float) -> list[Answer]:
     """Two callers, each with one request at a time."""
     answers: list[Answer] = []
     start = time.perf_counter()
 
     async def caller() -> None:
         while time.perf_counter() - start < seconds:
-            answers.append(await post(client, files, start, {}))
+            answers.append(await post(client, body, start, {}))
 
     await asyncio.gather(caller(), caller())
     return answers
 
 
 async def opened(
-    client: httpx.AsyncClient, files: list[tuple[str, tuple[str, bytes]]], rate: float, deadline: float, seconds: float
+    client: httpx.AsyncClient, body: Body, rate: float, deadline: float, seconds: float
 ) -> tuple[list[Answer], list[float]]:
     """Requests at random moments, whatever becomes of those before; and how long readiness took."""
     start, chance = time.perf_counter(), random.Random(0)
@@ -122,34 +138,38 @@ async def opened(
     probing = asyncio.create_task(probe())
     while moment < seconds:
         await asyncio.sleep(max(0.0, start + moment - time.perf_counter()))
-        tasks.append(asyncio.create_task(post(client, files, start, headers)))
+        tasks.append(asyncio.create_task(post(client, body, start, headers)))
         moment += chance.expovariate(rate)
     answers = await asyncio.gather(*tasks)
     probing.cancel()
     return answers, probes
 
 
-async def post(
-    client: httpx.AsyncClient, files: list[tuple[str, tuple[str, bytes]]], start: float, headers: dict[str, str]
-) -> Answer:
+async def post(client: httpx.AsyncClient, body: Body, start: float, headers: dict[str, str]) -> Answer:
     began = time.perf_counter()
-    response = await client.post("/v1/pose3d", files=files, headers=headers)
+    content, kind = body
+    response = await client.post("/v1/pose3d", content=content, headers={"content-type": kind, **headers})
     assert response.status_code in (200, 503), response.text
     return Answer(began - start, time.perf_counter() - began, response.status_code)
 
 
-def request(cameras: int, model: str) -> list[tuple[str, tuple[str, bytes]]]:
+def request(cameras: int, model: str) -> Body:
     """A frame set of the clip's first images, as a form."""
     files = [("calibration", ("Calib.qca.txt", next(CLIP.glob("*.qca.txt")).read_bytes()))]
     for video in sorted(CLIP.glob("*.mp4"))[:cameras]:
         capture = cv2.VideoCapture(str(video))
         _, image = capture.read()
         files.append(("frame", (f"{video.stem}_0.jpg", cv2.imencode(".jpg", image)[1].tobytes())))
-    return [*files, ("options", ("options.json", f'{{"model": "{model}"}}'.encode()))]
+    files.append(("options", ("options.json", f'{{"model": "{model}"}}'.encode())))
+    form = httpx.Request("POST", "http://any", files=files)
+    return form.read(), form.headers["content-type"]
 
 
-def percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0
+def times(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{len(values)} only"
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return ", ".join(f"{name} {cuts[k - 1] * 1e3:.1f} ms" for name, k in (("median", 50), ("p90", 90), ("p99", 99)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ tracker: same crops, same threads), in a tight loop (peers/work.py). A unary fra
 of a stream follows them. `--litserve` and `--pytriton` are pythons of environments that have these and numpy,
 onnxruntime and simplejpeg; they serve the bare work of a unary frame set from the same images, without cropping,
 associating and lifting. Per round and number of clients everything runs once, each for `--seconds`, in an order that
-turns; shares of a round and their medians are what means anything on a busy machine.
+turns; shares of a round and their medians are what means anything on a busy machine. Other work on the machine takes
+from all of them, and not evenly: what it leaves alone is the CPU time a frame set, of the bare work over the server's
+(all processes of a server; the load's own is not in it, though it takes from the same cores).
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Any
 import httpx
 import numpy as np
 from cameras import Bare, workload
+from null_model import cpu
 from peers.work import Work
 
 from synpose.bench import DOORS, Load, Workload, closed_loop
@@ -86,73 +89,93 @@ def write(
         (folder / f"{camera}.jpg").write_bytes(image)
 
 
-Run = Callable[[int], Coroutine[Any, Any, float]]
+Run = Callable[[int], Coroutine[Any, Any, tuple[float, float]]]
+"""With so many clients: frame sets a second, and seconds of CPU time a frame set."""
 
 
 async def measure(
     work: Workload,
     server: Loopback,
     bare: tuple[Work, Work],
-    peers: Mapping[str, tuple[str, int]],
+    peers: Mapping[str, tuple[str, int, int]],
     folder: Path,
     args: argparse.Namespace,
 ) -> None:
     runs: dict[str, Run] = {
-        "http": lambda clients: unary("http", server.http, work, clients, args.seconds),
-        "grpc": lambda clients: unary("grpc", server.grpc, work, clients, args.seconds),
-        "stream": lambda clients: streams(server.grpc, work, clients, args.seconds),
+        "http": lambda clients: unary("http", server.http, server.pid, work, clients, args.seconds),
+        "grpc": lambda clients: unary("grpc", server.grpc, server.pid, work, clients, args.seconds),
+        "stream": lambda clients: streams(server.grpc, server.pid, work, clients, args.seconds),
     }
     if "litserve" in peers:
-        runs["litserve"] = lambda clients: litserve(peers["litserve"][1], work, clients, args.seconds)
+        runs["litserve"] = lambda clients: litserve(*peers["litserve"][1:], work, clients, args.seconds)
     if "pytriton" in peers:
         runs["pytriton"] = lambda clients: pytriton(*peers["pytriton"], folder, clients, args.seconds)
     for run in runs.values():
         await run(1)  # warm
     for clients in args.clients:
-        shares = defaultdict(list)
+        shares, costs = defaultdict(list), defaultdict(list)
         for turn in range(args.rounds):
-            one, later = (bare_rate(w, work, args.seconds / 2) for w in bare)
+            before = [bare_rate(w, work, args.seconds / 2) for w in bare]
             names = [*runs][turn % len(runs) :] + [*runs][: turn % len(runs)]
             rates = {name: await runs[name](clients) for name in names}
-            again, again_later = (bare_rate(w, work, args.seconds / 2) for w in bare)
-            one, later = (one + again) / 2, (later + again_later) / 2
-            print(f"{clients} clients: bare unary {one:.1f}/s, bare stream {later:.1f}/s", end="; ")
-            print(", ".join(f"{name} {rates[name]:.1f}" for name in runs), flush=True)
-            for name in runs:
-                shares[name].append(rates[name] / (later if name == "stream" else one))
-        for name, values in shares.items():
-            spread = ", ".join(f"{value:.2f}" for value in values)
-            print(f"{clients} clients, {name}: {statistics.median(values):.2f} of the bare work ({spread})")
+            after = [bare_rate(w, work, args.seconds / 2) for w in bare]
+            (one, cost), (later, later_cost) = np.mean([before, after], axis=0)
+            print(f"{clients} clients: bare unary {one:.1f}/s, {cost * 1e3:.0f} ms CPU", end=", ")
+            print(f"bare stream {later:.1f}/s, {later_cost * 1e3:.0f} ms", end="; ")
+            print(
+                ", ".join(f"{name} {rates[name][0]:.1f}/s {rates[name][1] * 1e3:.0f} ms" for name in runs), flush=True
+            )
+            for name, (rate, took) in rates.items():
+                shares[name].append(rate / (later if name == "stream" else one))
+                costs[name].append((later_cost if name == "stream" else cost) / took)
+        for name in runs:
+            print(f"{clients} clients, {name}: {listed(shares[name])} of the bare work's rate", end=", ")
+            print(f"bare over server in CPU time {listed(costs[name])}")
 
 
-def bare_rate(bare: Work, work: Workload, seconds: float) -> float:
-    start, done = time.perf_counter(), 0
+def listed(values: Sequence[float]) -> str:
+    """The median, and all of them."""
+    return f"{statistics.median(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
+
+
+def bare_rate(bare: Work, work: Workload, seconds: float) -> tuple[float, float]:
+    start, spent, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         bare(list(work.frame_sets[done % len(work.frame_sets)].values()))
         done += 1
-    return done / (time.perf_counter() - start)
+    return done / (time.perf_counter() - start), (time.process_time() - spent) / done
 
 
-async def unary(door: str, url: str, work: Workload, clients: int, seconds: float) -> float:
+async def unary(door: str, url: str, pid: int, work: Workload, clients: int, seconds: float) -> tuple[float, float]:
+    before = cpu_of_all(pid)
     async with DOORS[door](url, work, None) as asked:
         report = await closed_loop(asked, work, Load(seconds), clients)
     if set(report.statuses) - {"200", "OK"}:
         print(f"{door}: {report.statuses}")
-    return report.throughput
+    return report.throughput, (cpu_of_all(pid) - before) / len(report.answers)
 
 
-async def streams(url: str, work: Workload, clients: int, seconds: float) -> float:
+async def streams(url: str, pid: int, work: Workload, clients: int, seconds: float) -> tuple[float, float]:
     """Once every stream has found its person, which takes a run of the detector for each image."""
     policy, warm = StreamPolicy(mode="every", cameras=work.cameras), _FIND_SECONDS * clients
-    async with AsyncClient(url) as client:
+    spent: list[float] = []
+
+    async def look() -> None:
+        for pause in (warm, seconds):
+            await asyncio.sleep(pause)
+            spent.append(cpu_of_all(pid))
+
+    async with AsyncClient(url) as client, asyncio.TaskGroup() as group:
+        group.create_task(look())
         done = await fill_streams(client, work, Load(warm + seconds), clients, policy)
     ends = (answer.due + answer.seconds for answer in done.report.answers if answer.is_good)
-    return sum(warm <= end < warm + seconds for end in ends) / seconds
+    count = sum(warm <= end < warm + seconds for end in ends)
+    return count / seconds, (spent[1] - spent[0]) / max(count, 1)
 
 
-async def litserve(port: int, work: Workload, clients: int, seconds: float) -> float:
+async def litserve(port: int, pid: int, work: Workload, clients: int, seconds: float) -> tuple[float, float]:
     bodies = [{"images": [base64.b64encode(image).decode() for image in images.values()]} for images in work.frame_sets]
-    start, done = time.perf_counter(), 0
+    start, before, done = time.perf_counter(), cpu_of_all(pid), 0
 
     async def client() -> None:
         nonlocal done
@@ -164,19 +187,32 @@ async def litserve(port: int, work: Workload, clients: int, seconds: float) -> f
     async with httpx.AsyncClient(timeout=120) as http, asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(client())
-    return done / (time.perf_counter() - start)
+    return done / (time.perf_counter() - start), (cpu_of_all(pid) - before) / done
 
 
-async def pytriton(python: str, port: int, folder: Path, clients: int, seconds: float) -> float:
+async def pytriton(python: str, port: int, pid: int, folder: Path, clients: int, seconds: float) -> tuple[float, float]:
+    before = cpu_of_all(pid)
     command = [python, str(PEERS / "pytriton_peer.py"), "load", str(folder), str(port), str(clients), str(seconds)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=clean(python))
     out, _ = await process.communicate()
-    return float(out)
+    rate, count = map(float, out.split())
+    return rate, (cpu_of_all(pid) - before) / count
+
+
+def cpu_of_all(pid: int) -> float:
+    """Seconds of CPU time of a process and, where it leads a group, of all others in that."""
+    group, total = os.getpgid(pid), 0.0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):  # it has just ended
+                if int(folder.name) == pid or (group == pid and os.getpgid(int(folder.name)) == group):
+                    total += cpu(int(folder.name))
+    return total
 
 
 @contextmanager
-def peer(name: str, python: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """Another server, ready; its python and its port."""
+def peer(name: str, python: str, folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Another server, ready; its python, its port and its process."""
     port = free_port()
     mode = ["serve"] if name == "pytriton" else []
     command = [python, str(PEERS / f"{name}_peer.py"), *mode, str(folder), str(port)]
@@ -192,7 +228,7 @@ def peer(name: str, python: str, folder: Path) -> Iterator[tuple[str, int]]:
                     pass
                 assert process.poll() is None, f"{name} did not start"
                 time.sleep(0.1)
-            yield python, port
+            yield python, port, process.pid
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):

@@ -1,6 +1,7 @@
 """pytriton before the bare work, in an environment with nvidia-pytriton.
 
-python pytriton_peer.py serve FOLDER PORT; python pytriton_peer.py load FOLDER PORT CLIENTS SECONDS (prints answers/s)
+python pytriton_peer.py serve FOLDER PORT
+python pytriton_peer.py load FOLDER PORT CLIENTS SECONDS (prints answers a second and how many)
 """
 
 import asyncio
@@ -48,7 +49,7 @@ async def load(folder: str, port: int, clients: int, seconds: float) -> None:
                 done += 1
 
         await asyncio.gather(*(ask() for _ in range(clients)))
-        print(done / (time.perf_counter() - start))
+        print(done / (time.perf_counter() - start), done)
 
 
 if __name__ == "__main__":
