@@ -51,10 +51,12 @@ class NullEngine(Engine):
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
     ) -> Estimation:
-        return _Null(rig)
+        return Null(rig)
 
 
-class _Null(Estimation):
+class Null(Estimation):
+    """Holds its one frame from the start."""
+
     def __init__(self, rig: Rig) -> None:
         self.header = PoseHeader(ModelInfo("null", "1"), COCO17, 30.0)
         person = Person(0, 1.0, np.ones((17, 3)), np.full(17, 0.01), rig.names)

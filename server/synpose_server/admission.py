@@ -86,13 +86,13 @@ class Admission:
         place.is_trial = not self._running and place.is_doubtful
         place.check(wait, doubt)
 
-    def _wait(self) -> tuple[float, float]:
+    def _wait(self) -> tuple[float, float | None]:
         """Seconds until a newcomer would begin, after all who wait, each of whom takes the place that is free first.
 
-        And by how much that is usually wrong.
+        And by how much that is usually wrong; None where a place is free, which would else do nothing.
         """
         if len(self._running) < self._places:
-            return 0.0, 0.0
+            return 0.0, None
         free = [(place.seconds, place.doubt) for place in self._running]
         heapq.heapify(free)
         for place, _ in self._waiting:

@@ -101,7 +101,8 @@ class Place:
     def check(self, wait: float = 0.0, doubt: float | None = None) -> None:
         """Raise as `Job.check`, or `Overloaded` if what is left, begun in `wait` seconds, would probably be late.
 
-        With `doubt`, by which `wait` is usually wrong, already if it might be: better told at once than at its turn.
+        With `doubt`, by which `wait` is usually wrong, already if it might be: better told at once than at its turn,
+        as there are others to make use of the place.
         """
         self.job.check()
         if self.is_trial:

@@ -162,7 +162,7 @@ def test_what_might_be_late_is_told_at_the_door_only() -> None:
             pace.add(1, True, seconds)
         doubt = pace.doubt(1, 1, 0)
         assert 0.3 < doubt < 0.7
-        a = line.enter("a", leave)
+        a = line.enter("a", leave, Job(pace.seconds(1, 1, 0) + 0.5 * doubt))  # while a place is free, likely is enough
         await settle()
         likely = 2 * pace.seconds(1, 1, 0)  # after a, which has not begun
         with pytest.raises(Overloaded):
