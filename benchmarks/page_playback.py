@@ -1,16 +1,19 @@
 """How smoothly the page plays ten minutes in a real Chromium, and what playing them three times leaves in memory.
 
-    python benchmarks/page_playback.py [--seconds 60]
+    python benchmarks/page_playback.py [--seconds 60] [--compositing gl] [--passes 3]
 
 Makes a clip of four cameras (640×360, 30 a second) and 18,000 frames of a walker, opens them in the page of a server of
-its own, plays at normal speed and reports the time between animation frames; then plays the whole clip three times at
-eightfold speed and reports JavaScript's heap and the memory of the browser's page after each. Chromium draws WebGL in
-software here, on the processor that also decodes the videos.
+its own, plays at normal speed and reports the time between animation frames and the processor time that each took; then
+plays the whole clip three times at eightfold speed and reports JavaScript's heap and the memory of the browser's page
+after each. Chromium draws WebGL in software here (SwiftShader), on the processor that also decodes the videos, and puts
+the page together as it does on any computer without a GPU. `--compositing gl` has it take SwiftShader for a GPU and
+draw all of the page with it, which nobody's computer does and which costs several times as much.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,15 +34,18 @@ from synpose.rig import Camera, Rig
 from synpose.skeleton import HALPE26
 
 FPS, FRAMES, SIZE = 30, 18_000, (640, 360)
-SPEED, PASSES = 8, 3
+SPEED = 8
 NAMES = ("cam01", "cam02", "cam03", "cam04")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60, help="how long frames are timed (60)")
-    seconds = parser.parse_args().seconds
-    with TemporaryDirectory() as folder, _server() as address, chromium() as browser:
+    parser.add_argument("--compositing", choices=("software", "gl"), default="software", help="(software)")
+    parser.add_argument("--passes", type=int, default=3, help="how often the whole clip is played for its memory (3)")
+    args = parser.parse_args()
+    flags = ("--use-gl=angle", "--use-angle=swiftshader") if args.compositing == "gl" else ()
+    with TemporaryDirectory() as folder, _server() as address, chromium(*flags) as browser:
         files = _make(Path(folder))
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         devtools = page.context.new_cdp_session(page)
@@ -50,29 +56,44 @@ def main() -> None:
         page.wait_for_function("() => window.viewer?.player.frame > 30", timeout=120_000)
 
         page.evaluate("() => { viewer.framesDrawn = 0; }")
-        page.wait_for_timeout(seconds * 1000)
+        before = _cpu_seconds()
+        page.wait_for_timeout(args.seconds * 1000)
+        spent = _cpu_seconds() - before
         drawn = page.evaluate("() => [viewer.framesDrawn, ...viewer.frameTimes]")
         times = np.array(drawn[1 : 1 + min(int(drawn[0]), len(drawn) - 1)])
         median, p95 = np.percentile(times, (50, 95))
-        print(f"{len(times)} frames in {seconds} s: median {median:.1f} ms, p95 {p95:.1f} ms", flush=True)
+        print(
+            f"{len(times)} frames in {args.seconds} s: median {median:.1f} ms, p95 {p95:.1f} ms;"
+            f" {1000 * spent / len(times):.1f} ms of processor time each; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
 
         page.evaluate(f"() => viewer.player.setSpeed({SPEED})")
-        for turn in range(PASSES + 1):
+        for turn in range(args.passes + 1):
             page.evaluate("() => viewer.player.seek(0)")
             if turn:
                 page.wait_for_function(f"() => viewer.player.frame > {FRAMES - 300}", timeout=300_000, polling=200)
             print(f"played {turn} times: {_memory(devtools)}", flush=True)
 
 
+def _browser() -> list[psutil.Process]:
+    """The processes of the browser that was started here, but for its first."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any(part.startswith("--type=") for part in process.cmdline())
+    ]
+
+
+def _cpu_seconds() -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in _browser())
+
+
 def _memory(devtools: Any) -> str:
     devtools.send("HeapProfiler.collectGarbage")
     heap = devtools.send("Runtime.getHeapUsage")["usedSize"]
-    renderers = [
-        process.info["memory_info"].rss
-        for process in psutil.process_iter(["cmdline", "memory_info"])
-        if "--type=renderer" in (process.info["cmdline"] or []) and process.info["memory_info"]
-    ]
-    return f"heap {heap / 1e6:.1f} MB, largest page process {max(renderers) / 1e6:.0f} MB"
+    page = max(process.memory_info().rss for process in _browser() if "--type=renderer" in process.cmdline())
+    return f"heap {heap / 1e6:.1f} MB, largest page process {page / 1e6:.0f} MB"
 
 
 def _make(folder: Path) -> list[Path]:

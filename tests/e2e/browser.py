@@ -17,17 +17,15 @@ __all__ = ["chromium"]
 
 _FLAGS = (
     "--no-sandbox",  # root has none to offer
-    "--use-gl=angle",
-    "--use-angle=swiftshader",  # WebGL without a GPU
-    "--enable-unsafe-swiftshader",
+    "--enable-unsafe-swiftshader",  # WebGL without a GPU
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream=device-count=2",
 )
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless browser; skips the test, naming what is missing, where there is none."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """A headless browser with `more` flags; skips the test, naming what is missing, where there is none."""
     path = os.environ.get("TEST_BROWSER") or next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )
@@ -36,7 +34,7 @@ def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=(*_FLAGS, *more))
         try:
             yield browser
         finally:

@@ -6,9 +6,10 @@ import { h, spoken } from "./dom";
 import { anglesOf, degrees, speeds } from "./kinematics";
 import type { Player } from "./player";
 import type { Take } from "./take";
+import { colourOf } from "./theme";
 
-const HEIGHT = 132;
-const COLOURS: Record<string, string> = { left: "--left", right: "--right" };
+const HEIGHT = 138;
+const COLOURS: Record<string, `--${string}`> = { left: "--left", right: "--right" };
 const FASTEST = ["right_wrist", "left_wrist", "nose"];
 
 export class Plots {
@@ -113,7 +114,7 @@ export class Plots {
   }
 
   private add(body: HTMLElement, unit: string, names: string[], data: () => (number | null)[][]): void {
-    const css = (name: string) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    const css = (name: `--${string}`) => () => colourOf(name);
     const axis = { stroke: css("--muted"), font: "11px system-ui, sans-serif", ticks: { show: false }, gap: 4 };
     const lines = { stroke: css("--line"), width: 1 };
     const head = h("i", { class: "chart-head" });
@@ -126,7 +127,13 @@ export class Plots {
         cursor: { drag: { x: true, y: false, setScale: true }, points: { show: false }, y: false },
         scales: { x: { time: false } },
         axes: [
-          { ...axis, size: 24, grid: { show: false }, values: (_, ticks) => ticks.map((t) => `${+t.toFixed(3)} s`) },
+          {
+            ...axis,
+            size: 30,
+            gap: 10,
+            grid: { show: false },
+            values: (_, ticks) => ticks.map((t) => `${+t.toFixed(3)} s`),
+          },
           { ...axis, size: 46, grid: lines, values: (_, ticks) => ticks.map((t) => `${+t.toFixed(2)}${unit}`) },
         ],
         series: [

@@ -6,7 +6,9 @@ import { type Camera, centre, toWorld, upAxis, type Vec3 } from "./camera";
 import { sigmaColour } from "./colour";
 import { h } from "./dom";
 import { CANVAS, SOFTWARE_GL } from "./gpu";
+import type { Pace } from "./pace";
 import type { Take } from "./take";
+import { colourOf } from "./theme";
 import type { Hit } from "./videos";
 
 const MOST_PEOPLE = 8;
@@ -16,6 +18,8 @@ const IMAGE_HEIGHT = 160; // px of the image in a frustum
 const FRUSTUM = 0.42; // metres from a camera to its image
 const REACH = 16;
 const STILL_DRAWS = 12;
+const RATIOS = [1, 0.85, 0.72, 0.6]; // share of the screen's pixels that moving pictures have, by pace
+const IMAGE_MS = [160, 500, 1000, 2000]; // between two images in a frustum while it plays, by pace
 
 export class Scene {
   readonly element: HTMLElement;
@@ -42,23 +46,21 @@ export class Scene {
   private touched = false;
   private dirty = true;
   private nextImage = 0;
-  private ratio = Math.min(2, devicePixelRatio) * (SOFTWARE_GL ? 0.85 : 1);
-  private slow = 0;
+  private ratio = 0; // of the drawing buffer, pixels a CSS pixel
   private still = 0; // draws since anything moved
-  private sharp = false;
   private drawn = "";
 
   constructor(
     private readonly take: Take,
     cameras: readonly Camera[],
     videos: ReadonlyMap<string, HTMLVideoElement>,
+    private readonly pace: Pace,
   ) {
     this.renderer = new THREE.WebGLRenderer({
       antialias: !SOFTWARE_GL,
       alpha: true,
       powerPreference: "high-performance",
     });
-    this.renderer.setPixelRatio(this.ratio);
     const canvas = this.renderer.domElement;
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
@@ -116,8 +118,7 @@ export class Scene {
 
   /** Take over the colours of the theme. */
   paint(): void {
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name: string) => new THREE.Color(style.getPropertyValue(name).trim());
+    const colour = (name: `--${string}`) => new THREE.Color(colourOf(name));
     this.floor.clear();
     this.floor.add(grid(colour("--grid"), 6));
     for (const frustum of this.frusta) frustum.lines.color = colour("--frustum");
@@ -184,26 +185,29 @@ export class Scene {
     return [this.screen[i], this.screen[i + 1]];
   }
 
-  draw(frame: number, hover: Hit | null, passed: number): void {
+  /** Draw what has changed; whether that was anything. */
+  draw(frame: number, hover: Hit | null): boolean {
     this.controls.update();
     this.placeFloor(frame);
     const stamp = `${frame}:${this.take.length ? 1 : 0}:${hover?.person}.${hover?.joint}:${this.trails}${this.uncertainty}`;
     const moved = stamp !== this.drawn || this.take.length <= 1;
     if (moved) {
       this.drawn = stamp;
-      this.placePeople(frame, hover);
-      if (this.trails) this.placeTrails(frame);
       this.trail.visible = this.trails;
       this.halos.visible = this.uncertainty;
+      this.placePeople(frame, hover);
+      if (this.trails) this.placeTrails(frame);
     }
-    const images = this.refreshImage();
     this.still = moved || this.dirty ? 0 : this.still + 1;
-    if (this.still === STILL_DRAWS || (this.still === 0 && this.sharp)) this.sharpen(this.still > 0);
-    else if (!moved && !images && !this.dirty) return;
+    const images = this.refreshImage();
+    const ratio = this.wantedRatio();
+    if (!moved && !images && !this.dirty && ratio === this.ratio) return false;
+    if (ratio !== this.ratio) this.renderer.setPixelRatio(ratio);
+    this.ratio = ratio;
     this.dirty = false;
-    this.adapt(passed);
     this.renderer.render(this.scene, this.camera);
     this.placeOnScreen(frame);
+    return true;
   }
 
   dispose(): void {
@@ -325,8 +329,9 @@ export class Scene {
     this.joints.count = this.halos.count = spheres;
     this.bones.count = bones;
     for (const mesh of [this.joints, this.halos, this.bones]) {
-      mesh.instanceMatrix.needsUpdate = true;
-      if (mesh.instanceColor) mesh.instanceColor.needsUpdate = true;
+      if (!mesh.visible) continue;
+      update(mesh.instanceMatrix, mesh.count);
+      update(mesh.instanceColor!, mesh.count);
     }
   }
 
@@ -349,8 +354,8 @@ export class Scene {
         }
     }
     this.trail.geometry.setDrawRange(0, n);
-    positions.needsUpdate = true;
-    colours.needsUpdate = true;
+    update(positions, n);
+    update(colours, n);
   }
 
   private placeOnScreen(frame: number): void {
@@ -383,26 +388,18 @@ export class Scene {
   /** Refresh the image of one camera at a time, each a few times a second: uploads are what costs. */
   private refreshImage(): boolean {
     const now = performance.now();
+    const wait = this.still ? IMAGE_MS[0] : IMAGE_MS[this.pace.level];
     for (let tried = 0; tried < this.frusta.length; tried++) {
       const frustum = this.frusta[this.nextImage++ % this.frusta.length];
-      if (frustum.refresh(now)) return true;
+      if (frustum.refresh(now, wait)) return true;
     }
     return false;
   }
 
-  /** A scene that stands still is drawn once with all the pixels that the screen can show, and two on each way. */
-  private sharpen(sharp: boolean): void {
-    this.sharp = sharp;
-    this.renderer.setPixelRatio(sharp ? Math.max(2, devicePixelRatio) : this.ratio);
-  }
-
-  /** Where drawing is slow, draw fewer pixels. */
-  private adapt(passed: number): void {
-    this.slow = passed > 0.028 ? this.slow + 1 : Math.max(0, this.slow - 0.5);
-    if (this.slow < 20 || this.ratio <= 0.65) return;
-    this.slow = 0;
-    this.ratio = Math.max(0.65, this.ratio * 0.85);
-    this.renderer.setPixelRatio(this.ratio);
+  /** While it moves, what the pace allows; a scene that stands still has two pixels a pixel, or what the screen has. */
+  private wantedRatio(): number {
+    if (this.still >= STILL_DRAWS) return Math.max(2, devicePixelRatio);
+    return Math.min(SOFTWARE_GL ? 1 : 2, devicePixelRatio) * RATIOS[this.pace.level];
   }
 
   private key(event: KeyboardEvent): void {
@@ -438,9 +435,9 @@ class Frustum {
   readonly eye: THREE.Vector3;
   private readonly canvas = document.createElement("canvas");
   private readonly texture: THREE.CanvasTexture;
-  private readonly image: THREE.MeshBasicMaterial;
+  private readonly screen: THREE.Mesh;
   private context: CanvasRenderingContext2D | null = null;
-  private due = 0;
+  private since = 0;
   private shown = -1;
 
   constructor(
@@ -466,25 +463,24 @@ class Frustum {
     this.texture.colorSpace = THREE.SRGBColorSpace;
     this.texture.generateMipmaps = false;
     this.texture.minFilter = THREE.LinearFilter;
-    this.image = new THREE.MeshBasicMaterial({ map: this.texture, side: THREE.DoubleSide });
     const plane = new THREE.BufferGeometry();
     plane.setAttribute("position", new THREE.Float32BufferAttribute(corners.flat(), 3));
     plane.setAttribute("uv", new THREE.Float32BufferAttribute([0, 1, 1, 1, 1, 0, 0, 0], 2));
     plane.setIndex([0, 2, 1, 0, 3, 2]);
-    const screen = new THREE.Mesh(plane, this.image);
-    screen.visible = video !== undefined;
-    this.group.add(new THREE.LineSegments(wire, this.lines), screen);
+    this.screen = new THREE.Mesh(plane, new THREE.MeshBasicMaterial({ map: this.texture, side: THREE.DoubleSide }));
+    this.screen.visible = false; // until there is an image
+    this.group.add(new THREE.LineSegments(wire, this.lines), this.screen);
   }
 
-  /** Draw the video's image if it is new and its turn has come. */
-  refresh(now: number): boolean {
+  /** Draw the video's image if it is new and the last one was `wait` milliseconds ago. */
+  refresh(now: number, wait: number): boolean {
     const { video } = this;
-    if (!video || video.readyState < 2 || now < this.due || video.currentTime === this.shown) return false;
-    this.due = now + 160;
+    if (!video || video.readyState < 2 || now < this.since + wait || video.currentTime === this.shown) return false;
+    this.since = now;
     this.shown = video.currentTime;
     this.context ??= this.canvas.getContext("2d", { ...CANVAS, alpha: false });
     this.context?.drawImage(video, 0, 0, this.canvas.width, this.canvas.height);
-    this.texture.needsUpdate = true;
+    this.texture.needsUpdate = this.screen.visible = true;
     return true;
   }
 
@@ -510,6 +506,13 @@ function instances(geometry: THREE.BufferGeometry, material: THREE.Material, mos
   mesh.count = 0;
   mesh.setColorAt(0, COLOUR); // makes room for colours before the first frame
   return mesh;
+}
+
+/** Send the first `count` items to the GPU, and not the room behind them. */
+function update(attribute: THREE.BufferAttribute, count: number): void {
+  attribute.clearUpdateRanges();
+  attribute.addUpdateRange(0, count * attribute.itemSize);
+  attribute.needsUpdate = true;
 }
 
 /** The direction farthest from all of these: what stands there is not in the way. */

@@ -1,6 +1,15 @@
 /** Dark or light: the system's choice until the person makes one. */
 
-import { byId } from "./dom";
+import { byId, h } from "./dom";
+
+const probe = h("i", { hidden: true });
+
+/** A colour of the style sheet's palette, as the theme that is chosen has it. */
+export function colourOf(name: `--${string}`): string {
+  if (!probe.isConnected) document.body.append(probe);
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+}
 
 export function watchTheme(changed: () => void): void {
   const dark = matchMedia("(prefers-color-scheme: dark)");

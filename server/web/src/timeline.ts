@@ -22,6 +22,7 @@ export class Timeline {
   private readonly loop: HTMLButtonElement;
   private painted = "";
   private shown = "";
+  private pointed = -1;
 
   constructor(
     private readonly take: Take,
@@ -79,7 +80,15 @@ export class Timeline {
     this.loop.setAttribute("aria-pressed", String(loop));
   }
 
-  /** Show where the take is. */
+  /** Move the playhead to where the take is. */
+  point(): void {
+    const share = (this.player.frame + 0.5) / Math.max(1, this.take.length, this.expected);
+    if (share === this.pointed) return;
+    this.pointed = share;
+    this.head.style.transform = `translateX(${100 * share}%)`;
+  }
+
+  /** Say where the take is. */
   draw(): void {
     const { take, player } = this;
     const total = Math.max(take.length, this.expected);
@@ -95,7 +104,6 @@ export class Timeline {
       `frame ${player.frame + 1} of ${take.length}, ${seconds.toFixed(2)} seconds`,
     );
     this.slider.style.width = `${total > 1 ? (100 * Math.max(1, take.length)) / total : 100}%`;
-    this.head.style.left = `${(100 * (player.frame + 0.5)) / Math.max(1, total)}%`;
     this.clock.textContent = `${minutes(seconds)}  ·  ${player.frame + 1}/${take.length}`;
   }
 

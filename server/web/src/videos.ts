@@ -3,7 +3,7 @@
 import { type Camera, project, resized } from "./camera";
 import { sigmaCss } from "./colour";
 import { h } from "./dom";
-import { CANVAS } from "./gpu";
+import { CANVAS, SOFTWARE_GL } from "./gpu";
 import type { Take } from "./take";
 
 /** A joint under the pointer. */
@@ -24,6 +24,9 @@ export class VideoTile {
   private drawn = -1;
   private shown = -1;
   private stamp = "";
+  private size: [number, number] = [0, 0]; // CSS pixels
+  private images = 0; // that the video has shown
+  private callback = 0;
 
   constructor(
     readonly name: string,
@@ -37,12 +40,15 @@ export class VideoTile {
     this.pixels = new Float64Array(8 * take.skeleton.joints.length * 2).fill(Number.NaN);
     const note = h("p", { class: "tile-note", hidden: true });
     const button = h("button", { class: "tile-name", title: "Enlarge", onclick: enlarge }, name);
-    this.element = h("figure", { class: "tile" }, video, this.canvas, button, note);
+    // without a GPU it is the browser's layers that cost most, so there the canvas holds the image as well
+    this.element = h("figure", { class: "tile" }, SOFTWARE_GL ? null : video, this.canvas, button, note);
     const measure = () => {
       if (video.videoWidth) this.camera = resized(calibrated, video.videoWidth, video.videoHeight);
       this.shown = -1;
+      this.images++;
     };
     video.addEventListener("loadedmetadata", measure);
+    for (const kind of ["loadeddata", "seeked"]) video.addEventListener(kind, () => this.images++);
     if (video.videoWidth) measure();
     video.addEventListener("error", () => {
       note.textContent = "This browser cannot play this video. The server can still read it.";
@@ -50,25 +56,44 @@ export class VideoTile {
     });
     // the skeleton belongs to the image that is on the screen, which may lag behind the clock
     const presented = (_: number, { mediaTime }: VideoFrameCallbackMetadata) => {
-      this.shown = take.frameAt(mediaTime + 0.25 / take.header.fps);
-      video.requestVideoFrameCallback(presented);
+      if (!live) this.shown = take.frameAt(mediaTime + 0.25 / take.header.fps);
+      this.images++;
+      this.callback = video.requestVideoFrameCallback(presented);
     };
-    if (!live && "requestVideoFrameCallback" in video) video.requestVideoFrameCallback(presented);
+    if ("requestVideoFrameCallback" in video) this.callback = video.requestVideoFrameCallback(presented);
   }
 
   get aspect(): number {
     return this.camera.size[0] / this.camera.size[1];
   }
 
-  /** Draw the skeleton of the image that is shown, or of `frame` while none is; does nothing if it is there. */
-  draw(frame: number, hover: Hit | null): void {
+  /** Take this place of the stage, in CSS pixels. */
+  place(width: number, height: number): void {
+    this.size = [width, height];
+    this.element.style.width = `${width}px`;
+    this.element.style.height = `${height}px`;
+  }
+
+  /** Let go of the video. */
+  dispose(): void {
+    if (this.callback) this.video.cancelVideoFrameCallback(this.callback);
+  }
+
+  /**
+   * Draw the skeleton of the image that is shown, or of `frame` while none is; does nothing, and is false, if it is
+   * there. `fine` is for pictures that stand still.
+   */
+  draw(frame: number, hover: Hit | null, fine: boolean): boolean {
     const index = this.shown >= 0 && !this.video.error && this.shown < this.take.length ? this.shown : frame;
-    const { clientWidth: width, clientHeight: height } = this.element;
-    const stamp = `${width}x${height}:${hover ? `${hover.person}.${hover.joint}` : ""}`;
-    if (index === this.drawn && stamp === this.stamp && this.take.length > index + 1) return;
+    const [width, height] = this.size;
+    const ratio = SOFTWARE_GL && !fine ? 1 : Math.min(2, devicePixelRatio);
+    const image = SOFTWARE_GL ? this.images : 0;
+    // while a video looks for its next image, the last one stays, as it does in the browser's own player
+    if (SOFTWARE_GL && this.video.seeking && this.drawn >= 0) return false;
+    const stamp = `${width}x${height}@${ratio}:${image}${fine}:${hover ? `${hover.person}.${hover.joint}` : ""}`;
+    if (index === this.drawn && stamp === this.stamp && this.take.length > index + 1) return false;
     this.drawn = index;
     this.stamp = stamp;
-    const ratio = Math.min(2, devicePixelRatio);
     const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (this.canvas.width !== w || this.canvas.height !== hgt) {
       this.canvas.width = w;
@@ -77,6 +102,7 @@ export class VideoTile {
     const g = this.context;
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.clearRect(0, 0, width, height);
+    if (SOFTWARE_GL) this.drawImage(width, height, fine);
     this.locate(index, width, height);
     const line = Math.max(1.5, Math.min(3.5, height / 160));
     g.lineCap = "round";
@@ -108,6 +134,7 @@ export class VideoTile {
         g.stroke();
       }
     }
+    return true;
   }
 
   /** The joint nearest to a point of the tile. */
@@ -131,10 +158,23 @@ export class VideoTile {
     this.context.lineTo(this.pixels[to * 2], this.pixels[to * 2 + 1]);
   }
 
-  private locate(frame: number, width: number, height: number): void {
+  private drawImage(width: number, height: number, fine: boolean): void {
+    const { video, context } = this;
+    if (video.readyState < 2) return;
+    const [left, top, scale] = this.fit(width, height);
+    context.imageSmoothingQuality = fine ? "high" : "low";
+    context.drawImage(video, left, top, this.camera.size[0] * scale, this.camera.size[1] * scale);
+  }
+
+  /** Where the image lies in a box, as `object-fit: contain` places it: left, top, scale. */
+  private fit(width: number, height: number): [number, number, number] {
     const [w, hgt] = this.camera.size;
-    const scale = Math.min(width / w, height / hgt); // as object-fit: contain places it
-    const [left, top] = [(width - w * scale) / 2, (height - hgt * scale) / 2];
+    const scale = Math.min(width / w, height / hgt);
+    return [(width - w * scale) / 2, (height - hgt * scale) / 2, scale];
+  }
+
+  private locate(frame: number, width: number, height: number): void {
+    const [left, top, scale] = this.fit(width, height);
     const J = this.take.skeleton.joints.length;
     this.pixels.fill(Number.NaN);
     for (let p = 0; p < this.take.tracks.length && p < 8; p++) {
@@ -161,9 +201,6 @@ export function arrange(tiles: readonly VideoTile[], grid: HTMLElement, width: n
     if (size > best.size * 1.12) best = { size, columns };
   }
   grid.style.setProperty("--columns", String(best.columns));
-  for (const tile of tiles) {
-    tile.element.style.width = `${Math.floor(best.size * tile.aspect)}px`;
-    tile.element.style.height = `${Math.floor(best.size)}px`;
-  }
+  for (const tile of tiles) tile.place(Math.floor(best.size * tile.aspect), Math.floor(best.size));
   return Math.ceil(best.columns * (best.size * aspect + gap) - gap);
 }

@@ -4,12 +4,17 @@ import type { Camera } from "./camera";
 import { WORST_SIGMA } from "./colour";
 import { announce, h } from "./dom";
 import { JointTable, JointTip } from "./joints";
+import { Pace } from "./pace";
 import { Player } from "./player";
 import { Plots } from "./plots";
 import { Scene } from "./scene";
 import type { Take } from "./take";
 import { Timeline } from "./timeline";
 import { arrange, type Hit, VideoTile } from "./videos";
+
+const TURNS = [1, 2, 4, 16]; // animation frames over which the tiles are spread, by pace
+const EVERY = 100; // ms between two texts of a clock that runs
+const EVERY_LATE = 200; // the same, and for the playheads, where frames come late
 
 export interface ViewerParts {
   take: Take;
@@ -38,11 +43,15 @@ export class Viewer {
   private readonly notices = h("ul", { class: "notices" });
   private readonly observer: ResizeObserver;
   private readonly controller = new AbortController();
+  private readonly pace = new Pace();
+  private turn = 0; // of the tile that is drawn next
+  private busy = false; // whether much was drawn in the last animation frame
   private hover: Hit | null = null;
   private pointer: { x: number; y: number } | null = null;
   private enlarged = "";
   private told = 0;
   private last = 0;
+  private written = 0; // when the clock was, last
   private request = 0;
 
   constructor({ take, cameras, videos, live = false }: ViewerParts) {
@@ -53,7 +62,7 @@ export class Viewer {
     this.player.videos = live ? [] : [...videos.values()];
     this.player.live = live;
     this.timeline = new Timeline(take, this.player);
-    this.scene = makeScene(take, cameras, videos);
+    this.scene = makeScene(take, cameras, videos, this.pace);
     this.plots = live ? null : new Plots(take, this.player);
     this.table = new JointTable(take, named);
     this.tip = new JointTip(take, named);
@@ -120,6 +129,7 @@ export class Viewer {
     this.player.pause();
     this.plots?.dispose();
     this.scene?.dispose();
+    for (const tile of this.tiles) tile.dispose();
     for (const { video } of this.player.live ? [] : this.tiles) {
       const { src } = video;
       video.removeAttribute("src");
@@ -195,15 +205,39 @@ export class Viewer {
     const passed = this.last ? now - this.last : 16;
     this.last = now;
     this.frameTimes[this.framesDrawn++ % this.frameTimes.length] = passed;
-    const { player, take } = this;
+    if (this.busy) this.pace.add(passed);
+    const { player, take, pace } = this;
     player.tick(now);
     this.pick();
-    this.scene?.draw(player.frame, this.hover, passed / 1000);
-    for (const tile of this.tiles) if (!tile.element.classList.contains("away")) tile.draw(player.frame, this.hover);
-    this.timeline.draw();
-    this.plots?.draw(!player.growing);
-    this.table.draw(player.frame, player.playing);
+    const running = player.playing || player.live;
+    const turn = this.drawTiles(
+      running ? Math.ceil(this.tiles.length / TURNS[pace.level]) : this.tiles.length,
+      !running,
+    );
+    // where one frame cannot hold both, a tile and the scene alternate
+    const scene = !(running && pace.level > 2 && turn) && this.scene?.draw(player.frame, this.hover);
+    this.busy = turn || Boolean(scene);
+    const often = pace.level ? EVERY_LATE : EVERY;
+    if (!running || now - this.written > often || now < this.written) {
+      this.written = now;
+      this.timeline.draw();
+      this.table.draw(player.frame, player.playing);
+    }
+    if (!running || !pace.level || this.written === now) {
+      this.timeline.point();
+      this.plots?.draw(!player.growing);
+    }
     if (take.notices.length > this.told) this.tell();
+  }
+
+  /** Draw at most this many of the tiles that have something new, each in its turn; whether there was one. */
+  private drawTiles(most: number, fine: boolean): boolean {
+    let drawn = 0;
+    for (let tried = 0; tried < this.tiles.length && drawn < most; tried++) {
+      const tile = this.tiles[this.turn++ % this.tiles.length];
+      if (!tile.element.classList.contains("away") && tile.draw(this.player.frame, this.hover, fine)) drawn++;
+    }
+    return drawn > 0;
   }
 
   /** Which joint is under the pointer; it may have moved there by itself. */
@@ -269,9 +303,10 @@ function makeScene(
   take: Take,
   cameras: readonly Camera[],
   videos: ReadonlyMap<string, HTMLVideoElement>,
+  pace: Pace,
 ): Scene | null {
   try {
-    return new Scene(take, cameras, videos);
+    return new Scene(take, cameras, videos, pace);
   } catch {
     return null; // no WebGL here
   }
