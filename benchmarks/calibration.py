@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.calibrated import Calibrated
 from synpose.calibration import read_calibration
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import CalibrationError
 from synpose.options import Options
 from synpose.rig import Rig
 from synpose.skeleton import BODY27
-from synpose_server.calibrate.estimate import Calibrated, calibrate_tracks
+from synpose_server.calibrate.estimate import calibrate_tracks
 from synpose_server.calibrate.intrinsics import unknown_camera
 from synpose_server.calibrate.keypoints2d import follow
 from synpose_server.engine import Engine

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from synpose.calibrated import Calibrated, CalibrationReport, CameraReport
     from synpose.calibration import read_calibration, write_calibration
     from synpose.client import AsyncClient, Client, Hash
     from synpose.errors import (
@@ -41,8 +42,11 @@ __all__ = [
     "SKELETONS",
     "AsyncClient",
     "BundleError",
+    "Calibrated",
     "CalibrationError",
+    "CalibrationReport",
     "Camera",
+    "CameraReport",
     "Client",
     "DeadlineExceeded",
     "Draining",
@@ -77,6 +81,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "calibrated": ("Calibrated", "CalibrationReport", "CameraReport"),
     "calibration": ("read_calibration", "write_calibration"),
     "client": ("AsyncClient", "Client", "Hash"),
     "live": ("LivePose", "StreamPolicy"),

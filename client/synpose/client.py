@@ -6,15 +6,17 @@ import asyncio
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
 
+from synpose.calibrated import Calibrated
 from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, ServerError, VideoError
 from synpose.image_sequence import align_folders
 from synpose.live import Start, StreamPolicy
@@ -23,7 +25,7 @@ from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, PoseSequence, ServedModel
 from synpose.rig import Rig
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Credentials, Transport, Upload
+from synpose.transports.base import CalibrationUploads, Credentials, Transport, Upload
 
 __all__ = ["AsyncClient", "AsyncPoseStream", "Client", "Hash", "PoseStream"]
 
@@ -32,6 +34,7 @@ T = TypeVar("T")
 StrPath: TypeAlias = str | os.PathLike[str]
 Videos: TypeAlias = Mapping[str, StrPath | bytes] | Sequence[StrPath]
 Calibration: TypeAlias = StrPath | Mapping[str, bytes] | Rig
+Progress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,19 @@ class OptionFields(TypedDict, total=False):
     skeleton: str
     max_people: int
     units: Literal["m", "cm", "mm"] | None
+    fps: float | None
+
+
+class CalibrationFields(TypedDict, total=False):
+    """The fields of `synpose.calibration_options.CalibrationOptions`, as keyword arguments."""
+
+    model: str
+    height: float | None
+    baseline: tuple[str, str, float] | None
+    max_offset: float
+    same_lens: bool
+    board: str | None
+    gravity: tuple[str, float, float, float] | None
     fps: float | None
 
 
@@ -129,6 +145,35 @@ class AsyncClient:
             )
         files, checked = _rig_and_options(calibration, options)
         return AsyncLiveStream(self._transport, Start(files, checked, policy or StreamPolicy()))
+
+    async def calibrate(
+        self,
+        videos: Videos,
+        *,
+        intrinsics: Calibration | None = None,
+        boards: Videos | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[CalibrationFields],
+    ) -> Calibrated:
+        """The cameras that filmed one moving person: their `rig`, for `estimate`, and a `report` on each.
+
+        `options` are those of `synpose.calibration_options.CalibrationOptions`; `height`, the person's in metres, or
+        `baseline` is needed. `intrinsics` is a calibration whose lenses are used (its places are not), `boards` are
+        videos of the board that the option `board` describes, named like their cameras. `progress` is called with
+        how many frame sets were seen and how many there are (None: not known); when both are equal, the cameras are
+        computed. Servers do it over HTTP. Raises `CalibrationError`, naming the camera, where the motion does not
+        suffice.
+        """
+        checked = CalibrationOptions.from_mapping(options)
+        lenses = intrinsics if intrinsics is None or isinstance(intrinsics, Rig) else read_calibration(intrinsics)
+        uploads = CalibrationUploads(_videos(videos, "video"), _videos(boards or {}, "board"), lenses)
+        async with aclosing(self._transport.calibrate(uploads, checked)) as parts:
+            while (part := await _within(self._timeout, anext(parts, None))) is not None:
+                if isinstance(part, Calibrated):
+                    return part
+                if progress is not None:
+                    progress(part.done, part.total)
+        raise ServerError("the server's answer is empty")
 
     async def models(self) -> tuple[ServedModel, ...]:
         """The models of the server."""
@@ -261,6 +306,20 @@ class Client:
         finally:
             self._run(stream.aclose())
 
+    def calibrate(
+        self,
+        videos: Videos,
+        *,
+        intrinsics: Calibration | None = None,
+        boards: Videos | None = None,
+        progress: Progress | None = None,
+        **options: Unpack[CalibrationFields],
+    ) -> Calibrated:
+        """As `AsyncClient.calibrate`; `progress` is called in the client's thread."""
+        return self._run(
+            self._client.calibrate(videos, intrinsics=intrinsics, boards=boards, progress=progress, **options)
+        )
+
     def models(self) -> tuple[ServedModel, ...]:
         """As `AsyncClient.models`."""
         return self._run(self._client.models())
@@ -355,6 +414,15 @@ async def _within(timeout: float | None, step: Coroutine[Any, Any, T]) -> T:
         raise ServerError(
             f"the server gave no answer within {timeout:g} s; it may be busy, or the client's timeout too short"
         ) from None
+
+
+def _videos(videos: Videos, field: str) -> dict[str, Path | bytes]:
+    """As `_uploads`, but folders of images are refused: a calibration takes videos."""
+    uploads = _uploads(videos)
+    for camera, upload in uploads.items():
+        if not isinstance(upload, Path | bytes):
+            raise InvalidInput("a server calibrates from videos, not folders of images", field=field, camera=camera)
+    return cast(dict[str, Path | bytes], uploads)
 
 
 def _uploads(videos: Videos) -> dict[str, Upload]:

@@ -14,12 +14,13 @@ from typing import TypeVar, cast
 
 import anyio
 
+from synpose.calibrated import Calibrated
 from synpose.errors import DeadlineExceeded, Draining, InvalidInput, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader
 from synpose.rig import Rig
 from synpose_server.admission import Admission
-from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
+from synpose_server.calibrate.estimate import CalibrationRequest
 from synpose_server.engine import Engine, Estimation
 from synpose_server.job import Cancelled, Job
 from synpose_server.lifecycle import Lifecycle
@@ -191,14 +192,19 @@ class Bridge:
         async with self._place(sources, options.model, job) as place:
             return await self._whole(lambda: work(place), job, opened)
 
-    async def calibrate(self, request: CalibrationRequest, job: Job | None = None) -> Calibrated:
+    async def calibrate(
+        self,
+        request: CalibrationRequest,
+        job: Job | None = None,
+        progress: Callable[[int, int | None], None] = lambda done, total: None,
+    ) -> Calibrated:
         """`engine.calibrate` when its turn comes; once this returns, also by cancellation, no thread is at work on it.
 
-        Raises as `estimate`.
+        `progress` is called in another thread. Raises as `estimate`.
         """
         job = Job() if job is None else job
         async with self._place(request.sources, request.options.model, job):
-            return await self._whole(lambda: self.engine.calibrate(request, job), job)
+            return await self._whole(lambda: self.engine.calibrate(request, job, progress), job)
 
     @asynccontextmanager
     async def _place(self, sources: Mapping[str, Source], model: str, job: Job) -> AsyncIterator[Place]:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
+from synpose.calibrated import Calibrated
 from synpose.errors import LimitExceeded
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Notice, PoseHeader, ServedModel
@@ -18,7 +19,7 @@ from synpose.rig import Rig
 from synpose.skeleton import SKELETONS, get_skeleton
 from synpose_model.bundle import BUNDLES, Repository
 from synpose_server.answers import Answers
-from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest, calibrate
+from synpose_server.calibrate.estimate import CalibrationRequest, calibrate
 from synpose_server.job import Job
 from synpose_server.models import Models
 from synpose_server.pace import Place

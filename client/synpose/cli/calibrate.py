@@ -9,25 +9,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from synpose.calibrated import Calibrated, CalibrationReport
 from synpose.calibration import read_calibration, write_calibration, write_toml
 from synpose.calibration_options import CalibrationOptions
+from synpose.cli import server
 from synpose.cli.clip import by_camera
 from synpose.cli.extras import needs_extra
 from synpose.cli.output import whole_file
 from synpose.cli.settings import load_settings
 from synpose.errors import OptionsError
-
-if TYPE_CHECKING:
-    from synpose_server.calibrate.report import CalibrationReport
+from synpose.rig import Rig
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
@@ -53,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gravity", metavar="A:X:Y:Z", help="direction of gravity in the frame of camera A")
     parser.add_argument("--fps", type=float, metavar="F", help="frame rate in place of the videos' own")
     parser.add_argument("--model", metavar="NAME", help="model whose 2D network is used (default)")
+    server.add_arguments(parser, "let this server do it")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
 
 
@@ -64,21 +66,23 @@ def run(args: argparse.Namespace) -> None:
         name: getattr(args, name) for name in ("model", "height", "max_offset", "board", "same_lens", "fps")
     }
     given |= {"baseline": _listed(args.baseline, 2), "gravity": _listed(args.gravity, 1)}
-    options = CalibrationOptions.from_mapping({name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    options = CalibrationOptions.from_mapping(given)
     videos, boards = by_camera(args.videos), by_camera(args.board_videos)
-    lenses = {camera.name: camera for camera in read_calibration(args.intrinsics)} if args.intrinsics else {}
-    settings = load_settings()
-    with needs_extra("server,cpu"):
-        from synpose_server.calibrate.estimate import CalibrationRequest
-        from synpose_server.engine import Engine
+    lenses = read_calibration(args.intrinsics) if args.intrinsics else None
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     with whole_file(args.output) as write:
-        with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-            task = progress.add_task("looking", total=None)
-            calibrated = Engine(settings, only=options.model).calibrate(
-                CalibrationRequest(videos, options, lenses, boards),
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
+        with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+            task = bar.add_task("looking", total=None)
+
+            def progress(done: int, total: int | None) -> None:
+                bar.update(task, completed=done, total=total, description="computing" if done == total else "looking")
+
+            if args.server is None:
+                calibrated = _here(videos, boards, lenses, options, progress)
+            else:
+                with server.connect(args) as client:
+                    calibrated = client.calibrate(videos, intrinsics=lenses, boards=boards, progress=progress, **given)
         write(write_rig(calibrated.rig).encode())
     for notice in calibrated.report.notices:
         console.print(f"note: {notice}")
@@ -86,6 +90,23 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(asdict(calibrated.report)))
     else:
         Console().print(_table(calibrated.report))
+
+
+def _here(
+    videos: Mapping[str, Path],
+    boards: Mapping[str, Path],
+    lenses: Rig | None,
+    options: CalibrationOptions,
+    progress: Callable[[int, int | None], None],
+) -> Calibrated:
+    """A calibration by an engine in this process."""
+    settings = load_settings()
+    with needs_extra("server,cpu"):
+        from synpose_server.calibrate.estimate import CalibrationRequest
+        from synpose_server.engine import Engine
+    known = {camera.name: camera for camera in lenses or ()}
+    request = CalibrationRequest(videos, options, known, boards)
+    return Engine(settings, only=options.model).calibrate(request, progress=progress)
 
 
 def _listed(text: str | None, names: int) -> list[str | float] | None:

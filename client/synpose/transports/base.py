@@ -8,18 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from synpose.calibrated import Calibrated
+from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, ServerError
 from synpose.live import FromServer, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
+from synpose.rig import Rig
 from synpose.skeleton import Skeleton
 
-__all__ = ["Credentials", "Disconnected", "Transport", "Upload"]
+__all__ = ["CalibrationProgress", "CalibrationUploads", "Credentials", "Disconnected", "Transport", "Upload"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
 Upload: TypeAlias = Path | bytes | Sequence[Path | bytes | None]
 """What is sent for a camera: a video (a file or its bytes), or encoded images in order with None for a missing one."""
+
+
+@dataclass(frozen=True)
+class CalibrationUploads:
+    """Videos of the person by camera, videos of a board, and the cameras whose lenses are known."""
+
+    videos: Mapping[str, Path | bytes]
+    boards: Mapping[str, Path | bytes]
+    lenses: Rig | None
+
+
+@dataclass(frozen=True)
+class CalibrationProgress:
+    """How many frame sets were seen, and of how many (None: not known); all, while the cameras are computed."""
+
+    done: int
+    total: int | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,15 @@ class Transport(Protocol):
 
         Files are read while they are sent, never as a whole where the wire allows it. Closing the generator stops
         the estimate on the server. `timestamps` are the capture times of the frame sets in seconds.
+        """
+        ...
+
+    def calibrate(
+        self, uploads: CalibrationUploads, options: CalibrationOptions
+    ) -> AsyncGenerator[CalibrationProgress | Calibrated, None]:
+        """How far the calibration is, some times a second, and at last the cameras.
+
+        Closing the generator stops the work on the server. Raises `InvalidInput` where the wire has no calibration.
         """
         ...
 

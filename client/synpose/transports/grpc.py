@@ -14,12 +14,14 @@ import grpc
 import grpc.aio
 
 from synpose import live_wire
+from synpose.calibrated import Calibrated
+from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, LimitExceeded, ServerError, SynposeError, VideoError, from_problem
 from synpose.live import FromServer, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Credentials, Disconnected, Upload
+from synpose.transports.base import CalibrationProgress, CalibrationUploads, Credentials, Disconnected, Upload
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import (
@@ -116,6 +118,15 @@ class GrpcTransport:
                         yield frame_from_message(response.frame)
         finally:
             call.cancel()
+
+    async def calibrate(
+        self, uploads: CalibrationUploads, options: CalibrationOptions
+    ) -> AsyncGenerator[CalibrationProgress | Calibrated, None]:
+        """As `Transport.calibrate`, which gRPC does not have."""
+        raise InvalidInput(
+            "servers calibrate over HTTP alone: connect to the HTTP port (http://...:8000) for it", field="url"
+        )
+        yield  # makes it the generator that it is elsewhere
 
     async def live(self, messages: AsyncGenerator[ToServer, None], token: str = "") -> AsyncGenerator[FromServer, None]:
         """As `Transport.live`."""

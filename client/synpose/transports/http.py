@@ -1,4 +1,4 @@
-"""The HTTP wire: every estimate is one `POST /v1/pose3d`, sent as multipart and answered as NDJSON."""
+"""The HTTP wire: every estimate is one `POST`, sent as multipart and answered as NDJSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import json
 import secrets
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,13 +18,16 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from synpose import live_json
+from synpose.calibrated import Calibrated
+from synpose.calibration import write_calibration
+from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
 from synpose.formats import json as pose_json
 from synpose.live import Ended, FromServer, Opened, ToServer
 from synpose.options import Options
 from synpose.pose import Frame, PoseHeader, ServedModel
 from synpose.skeleton import Skeleton
-from synpose.transports.base import Credentials, Disconnected, Upload
+from synpose.transports.base import CalibrationProgress, CalibrationUploads, Credentials, Disconnected, Upload
 
 __all__ = ["HttpTransport"]
 
@@ -62,26 +65,46 @@ class HttpTransport:
         timestamps: Sequence[float] | None = None,
     ) -> AsyncGenerator[PoseHeader | Frame, None]:
         """As `Transport.estimate`."""
-        boundary = secrets.token_hex(16)
+        form = _estimate_form(calibration_files, uploads, options, timestamps)
+        skeleton: Skeleton | None = None
         with self._errors():
-            async with self.http.stream(
-                "POST",
-                f"{self.url}/v1/pose3d",
-                content=_multipart(boundary, calibration_files, uploads, options, timestamps),
-                headers={
-                    "content-type": f"multipart/form-data; boundary={boundary}",
-                    "accept": "application/x-ndjson",
-                },
-            ) as response:
-                if response.is_error:
-                    await response.aread()
-                    raise self._refusal(response)
-                skeleton: Skeleton | None = None
-                async for line in _lines(response):
-                    part = _part(line, skeleton)
+            async with aclosing(self._post("/v1/pose3d", form)) as records:
+                async for record in records:
+                    part = _part(record, skeleton)
                     if isinstance(part, PoseHeader):
                         skeleton = part.skeleton
                     yield part
+
+    async def calibrate(
+        self, uploads: CalibrationUploads, options: CalibrationOptions
+    ) -> AsyncGenerator[CalibrationProgress | Calibrated, None]:
+        """As `Transport.calibrate`."""
+        form = _calibration_form(uploads, options)
+        with self._errors():
+            async with aclosing(self._post("/v1/calibrations/estimate", form)) as records:
+                async for record in records:
+                    if "progress" in record:
+                        yield CalibrationProgress(**record["progress"])
+                    else:
+                        yield Calibrated.from_record(record)
+
+    async def _post(self, path: str, form: Iterable[_Part]) -> AsyncGenerator[dict[str, Any], None]:
+        """The records of an answer, a line each; raises the error that a line holds."""
+        boundary = secrets.token_hex(16)
+        async with self.http.stream(
+            "POST",
+            self.url + path,
+            content=_multipart(boundary, form),
+            headers={"content-type": f"multipart/form-data; boundary={boundary}", "accept": "application/x-ndjson"},
+        ) as response:
+            if response.is_error:
+                await response.aread()
+                raise self._refusal(response)
+            async for line in _lines(response):
+                record = json.loads(line)
+                if "error" in record:
+                    raise from_problem(record["error"])
+                yield record
 
     async def live(self, messages: AsyncGenerator[ToServer, None], token: str = "") -> AsyncGenerator[FromServer, None]:
         """As `Transport.live`, over the WebSocket `/v1/stream`."""
@@ -185,40 +208,59 @@ async def _send(socket: ClientConnection, messages: AsyncIterator[ToServer]) -> 
             await socket.send(live_json.to_server(message))
 
 
-async def _multipart(
-    boundary: str,
+class _Part(NamedTuple):
+    """Of a form: a field, the name of its file if it is one, what it holds, and the camera that it is of."""
+
+    field: str
+    content: bytes | Path
+    filename: str | None = None
+    camera: str = ""
+
+
+async def _multipart(boundary: str, form: Iterable[_Part]) -> AsyncIterator[bytes]:
+    """The body of a request, files read chunk by chunk as they are sent."""
+    for part in form:
+        name = f'; filename="{_quoted(part.filename)}"' if part.filename is not None else ""
+        yield (f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(part.field)}"{name}\r\n\r\n'.encode())
+        async for chunk in _chunks(part.camera, part.content):
+            yield chunk
+        yield b"\r\n"
+    yield f"--{boundary}--\r\n".encode()
+
+
+def _estimate_form(
     calibration_files: Mapping[str, bytes],
     uploads: Mapping[str, Upload],
     options: Options,
     timestamps: Sequence[float] | None,
-) -> AsyncIterator[bytes]:
-    """The body of the request, files read chunk by chunk as they are sent."""
-
-    def head(field: str, filename: str | None = None) -> bytes:
-        name = f'; filename="{_quoted(filename)}"' if filename is not None else ""
-        return f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(field)}"{name}\r\n\r\n'.encode()
-
+) -> Iterator[_Part]:
     for name, content in calibration_files.items():
-        yield head("calibration", name) + content + b"\r\n"
-    given = {key: value for key, value in asdict(options).items() if value is not None}
-    yield head("options") + json.dumps(given).encode() + b"\r\n"
+        yield _Part("calibration", content, name)
+    yield _options(options)
     times = _times_of_empty_ends(uploads, options) if timestamps is None else timestamps
     if times is not None:
-        yield head("timestamps") + json.dumps(list(times)).encode() + b"\r\n"
+        yield _Part("timestamps", json.dumps(list(times)).encode())
     for camera, upload in uploads.items():
         if isinstance(upload, Path | bytes):
-            yield head("video", f"{camera}.video")
-            async for chunk in _chunks(camera, upload):
-                yield chunk
-            yield b"\r\n"
+            yield _Part("video", upload, f"{camera}.video", camera)
             continue
         for index, image in enumerate(upload):
             if image is not None:
-                yield head("frame", f"{camera}/{index}.image")
-                async for chunk in _chunks(camera, image):
-                    yield chunk
-                yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
+                yield _Part("frame", image, f"{camera}/{index}.image", camera)
+
+
+def _calibration_form(uploads: CalibrationUploads, options: CalibrationOptions) -> Iterator[_Part]:
+    yield _options(options)
+    if uploads.lenses is not None:
+        yield _Part("calibration", write_calibration(uploads.lenses).encode(), "calibration.json")
+    for field, videos in (("board", uploads.boards), ("video", uploads.videos)):
+        for camera, video in videos.items():
+            yield _Part(field, video, f"{camera}.video", camera)
+
+
+def _options(options: Options | CalibrationOptions) -> _Part:
+    given = {key: value for key, value in asdict(options).items() if value is not None}
+    return _Part("options", json.dumps(given).encode())
 
 
 def _times_of_empty_ends(uploads: Mapping[str, Upload], options: Options) -> list[float] | None:
@@ -254,11 +296,8 @@ async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
         yield rest
 
 
-def _part(line: bytes, skeleton: Skeleton | None) -> PoseHeader | Frame:
-    """The header, when the skeleton is not known yet, or a frame; raises the error that the line holds."""
-    record = json.loads(line)
-    if "error" in record:
-        raise from_problem(record["error"])
+def _part(record: dict[str, Any], skeleton: Skeleton | None) -> PoseHeader | Frame:
+    """The header, when the skeleton is not known yet, or a frame."""
     try:
         return pose_json.frame_of(record, skeleton) if skeleton else pose_json.header_of(record)
     except InvalidInput as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.calibrated import Calibrated, CalibrationReport
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import CalibrationError, InvalidInput, LimitExceeded
 from synpose.rig import Camera, Rig
@@ -17,7 +18,7 @@ from synpose_server.calibrate.bundle_adjustment import Adjusted, Free
 from synpose_server.calibrate.intrinsics import Board, board_camera, unknown_camera
 from synpose_server.calibrate.keypoints2d import follow
 from synpose_server.calibrate.offsets import find_clocks
-from synpose_server.calibrate.report import CalibrationReport, camera_reports, refuse_astray, refuse_weak
+from synpose_server.calibrate.report import camera_reports, refuse_astray, refuse_weak
 from synpose_server.calibrate.structure import reconstruct
 from synpose_server.calibrate.tracks import Tracks
 from synpose_server.calibrate.world import to_world, upwards
@@ -26,7 +27,7 @@ from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.synchronise import FrameSets
 
-__all__ = ["Calibrated", "CalibrationRequest", "calibrate", "calibrate_tracks"]
+__all__ = ["CalibrationRequest", "calibrate", "calibrate_tracks"]
 
 Array = NDArray[np.float64]
 
@@ -48,14 +49,6 @@ class CalibrationRequest:
     boards: Mapping[str, Source]
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """The cameras, in metres with z up from the floor, and what is to be said of them."""
-
-    rig: Rig
-    report: CalibrationReport
-
-
 def calibrate(
     model: Model,
     request: CalibrationRequest,
@@ -63,6 +56,9 @@ def calibrate(
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Calibrated:
     """Calibrate the cameras of `request`; `progress` hears of each frame set, and may end it by raising.
+
+    It is told how many were seen, and of how many where that is known; both are equal when all were seen and the
+    cameras are computed.
 
     Raises `CalibrationError` with a reason where the motion or the options do not suffice, and as the decoding does.
     """
@@ -153,11 +149,14 @@ def _check(request: CalibrationRequest, settings: Settings) -> None:
 
 def _images(frame_sets: FrameSets, progress: Callable[[int, int | None], None]) -> Iterator[tuple[Image | None, ...]]:
     total = frame_sets.count and min(frame_sets.count, _MOST_FRAMES)
+    seen = 0
     for frame_set in frame_sets:
-        progress(frame_set.index, total)
+        progress(seen, total)
         yield frame_set.images
-        if frame_set.index + 1 >= _MOST_FRAMES:
-            return
+        seen = frame_set.index + 1
+        if seen >= _MOST_FRAMES:
+            break
+    progress(seen, seen)
 
 
 def _refuse_unseen(tracks: Tracks, names: tuple[str, ...]) -> None:

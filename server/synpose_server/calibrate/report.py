@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.calibrated import CameraReport
 from synpose.errors import CalibrationError
 from synpose_server.calibrate.bundle_adjustment import CLOCK, FOCAL, WIDTH, Adjusted
 from synpose_server.calibrate.tracks import Tracks
 
-__all__ = ["CalibrationReport", "CameraReport", "camera_reports", "refuse_astray", "refuse_weak"]
+__all__ = ["camera_reports", "refuse_astray", "refuse_weak"]
 
 Array = NDArray[np.float64]
 
 _LONGEST = 30  # frames over which errors are taken to be alike
 _ASTRAY = 3.0  # standard deviations from which a keypoint does not fit
 _REFUSED = (0.25, 8.0)  # position's error beside the distance to the person, rotation's in degrees
-
-
-@dataclass(frozen=True)
-class CameraReport:
-    """One camera. `reprojection` is the median error of its keypoints in pixels, `keypoints` how many were used.
-
-    Standard errors: `position_error` in metres, `relative_error` the same beside the distance to the person,
-    `rotation_error` in degrees, both against the first camera, which is where it is by definition; `focal_error` as a
-    share of `focal` (pixels), 0 where it was given. `offset` is by how many frames the video is ahead of the first
-    camera's: its image `i + offset` shows what the first one's image `i` shows.
-    """
-
-    name: str
-    reprojection: float
-    keypoints: int
-    position_error: float
-    relative_error: float
-    rotation_error: float
-    focal: float
-    focal_error: float
-    offset: float
-    offset_error: float
-
-
-@dataclass(frozen=True)
-class CalibrationReport:
-    """`frames` were seen, `instants` of them adjusted; `height` is the person's stature in metres."""
-
-    frames: int
-    instants: int
-    height: float
-    cameras: tuple[CameraReport, ...]
-    notices: tuple[str, ...]
 
 
 def camera_reports(

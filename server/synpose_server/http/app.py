@@ -26,7 +26,8 @@ from synpose_server.calls import REQUEST_ID
 from synpose_server.http import calibration_documents, documents
 from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
-from synpose_server.http.calibration_body import answer_of, read_calibration_body
+from synpose_server.http.calibration_body import read_calibration_body
+from synpose_server.http.calibration_lines import LINES, calibration_lines
 from synpose_server.http.calibrations import add_calibrations
 from synpose_server.http.deadline import job_of
 from synpose_server.http.door import Door
@@ -141,13 +142,19 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         response_class=Response,
     )
     async def estimate_calibration(request: Request) -> Response:
+        streams = LINES in request.headers.get("accept", "").lower()
         async with AsyncExitStack() as stack:
             job = job_of(request.headers)
             with bridge.receiving(job):
                 body = bridge.in_time(request.stream(), job)
                 given = await stack.enter_async_context(read_calibration_body(request.headers, body, settings))
-            calibrated = await _while_connected(request, bridge.calibrate(given, job))
-            return Response(orjson.dumps(answer_of(calibrated)), media_type="application/json")
+            if not streams:
+                calibrated = await _while_connected(request, bridge.calibrate(given, job))
+                return Response(orjson.dumps(calibrated.to_record()), media_type="application/json")
+            lines = calibration_lines(bridge, given, job)
+            stack.push_async_callback(lines.aclose)
+            first = await _while_connected(request, anext(lines))  # what is wrong from the start gets its status
+            return _Stream(_following(first, lines), LINES, stack.pop_all())
         raise AssertionError("the stack swallows no exception")
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
@@ -211,6 +218,12 @@ class _Stream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._resources:
             await super().__call__(scope, receive, send)
+
+
+async def _following(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for line in lines:
+        yield line
 
 
 async def _lines(running: Running, first: Frame | None) -> AsyncIterator[bytes]:

@@ -1,27 +1,24 @@
-"""From the body of `POST /v1/calibrations/estimate` to what the engine takes, and from its answer to JSON."""
+"""From the body of `POST /v1/calibrations/estimate` to what the engine takes."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from typing import Any
 
 from starlette.datastructures import Headers
 
-from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration import read_calibration
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput
 from synpose.rig import Camera
-from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
+from synpose_server.calibrate.estimate import CalibrationRequest
 from synpose_server.http.body import limited_body, parse_json, without_suffix
 from synpose_server.http.form import Form, read_form
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 
-__all__ = ["answer_of", "read_calibration_body"]
+__all__ = ["read_calibration_body"]
 
 
 @asynccontextmanager
@@ -36,11 +33,6 @@ async def read_calibration_body(
         limited = limited_body(headers, body, settings.max_body_bytes)
         await read_form(limited, content_type, form, most_videos=2 * settings.max_cameras)
         yield await asyncio.to_thread(_from_form, form)
-
-
-def answer_of(calibrated: Calibrated) -> dict[str, Any]:
-    """The calibration in Synpose's own JSON, as every door reads it back, and the report."""
-    return {"calibration": json.loads(write_calibration(calibrated.rig)), "report": asdict(calibrated.report)}
 
 
 def _from_form(form: Form) -> CalibrationRequest:

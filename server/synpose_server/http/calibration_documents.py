@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from synpose.calibrated import CalibrationReport
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import CalibrationError, LimitExceeded, Overloaded, ServerError
-from synpose_server.calibrate.report import CalibrationReport
 from synpose_server.http.documents import EXAMPLE_CALIBRATION, problems
 
 __all__ = ["CALIBRATE", "REQUEST_BODY", "RESPONSES"]
@@ -16,7 +17,11 @@ __all__ = ["CALIBRATE", "REQUEST_BODY", "RESPONSES"]
 CALIBRATE = """Send a video a camera of one person who moves before all of them, and the person's height or the distance
 between two cameras. The answer is a calibration that `POST /v1/pose3d` takes as it is, in metres with z up from the
 floor, and a report of how firmly the motion holds each camera. Motion that does not suffice is refused with a reason
-(`calibration-error`)."""
+(`calibration-error`).
+
+With `Accept: application/x-ndjson` the answer tells how far it is: lines such as `{"progress": {"done": 120, "total":
+300}}` (frame sets that were seen, of how many, `null` where that is not known; both are equal while the cameras are
+computed), and at last the answer, or `{"error": …}` with a problem, each in a line of its own."""
 
 
 class Calibration(BaseModel):
@@ -65,11 +70,16 @@ _EXAMPLE = {
     "report": {"frames": 300, "instants": 300, "height": 1.8, "cameras": [_REPORTED], "notices": []},
 }
 
+_LINES = "".join(json.dumps(line) + "\n" for line in ({"progress": {"done": 0, "total": 300}}, _EXAMPLE))
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Calibration,
         "description": "The cameras and a report.",
-        "content": {"application/json": {"example": _EXAMPLE}},
+        "content": {
+            "application/json": {"example": _EXAMPLE},
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": _LINES},
+        },
     },
     **problems(
         CalibrationError("the person hardly moves, so every image says the same", field="video"),

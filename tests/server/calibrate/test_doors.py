@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from tests.server.calibrate.scene import difference, make_rig
 from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 
+import synpose
+from synpose.calibrated import Calibrated, CalibrationReport, CameraReport
 from synpose.calibration import read_calibration, write_calibration
 from synpose.cli import main
-from synpose_server.calibrate.estimate import Calibrated, CalibrationRequest
-from synpose_server.calibrate.report import CalibrationReport, CameraReport
+from synpose.errors import CalibrationError, InvalidInput, OptionsError
+from synpose_server.calibrate.estimate import CalibrationRequest
 from synpose_server.job import Job
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "balancing"
@@ -30,6 +33,8 @@ class _Engine(FakeEngine):
 
     asked: CalibrationRequest | None = None
     waits = False
+    tells: tuple[tuple[int, int | None], ...] = ()
+    refuses: CalibrationError | None = None
     ended = threading.Event()
 
     def calibrate(
@@ -41,6 +46,11 @@ class _Engine(FakeEngine):
         self.asked = request
         assert job is not None
         started.set()
+        for done, total in self.tells:
+            progress(done, total)
+            time.sleep(0.4)  # longer than lines are apart
+        if self.refuses is not None:
+            raise self.refuses
         try:
             while self.waits:
                 job.check()
@@ -70,6 +80,94 @@ def test_the_answer_is_a_calibration_and_a_report() -> None:
     assert list(engine.asked.lenses) == ["cam0", "cam1"]
     assert list(engine.asked.boards) == ["cam1"]
     assert engine.asked.options.height == 1.8
+
+
+STILL = CalibrationError("the person hardly moves", field="video", camera="cam1")
+LINES = {"accept": "application/x-ndjson"}
+
+
+def test_who_asks_for_lines_hears_how_far_it_is() -> None:
+    """Progress, a line each, and then the same answer as without."""
+    engine = _Engine()
+    engine.tells = ((0, None), (40, 90), (90, 90))
+    with serve(engine) as url:
+        answer = httpx.post(url + URL, files=VIDEOS, data=HEIGHT, headers=LINES)
+        whole = httpx.post(url + URL, files=VIDEOS, data=HEIGHT).json()
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    *progress, last = map(json.loads, answer.text.splitlines())
+    assert progress == [{"progress": {"done": done, "total": total}} for done, total in engine.tells]
+    assert last == whole
+
+
+def test_a_refusal_has_its_status_at_the_start_and_is_the_last_line_later() -> None:
+    """Whoever reads lines gets the same problem, whenever it is found."""
+    engine = _Engine()
+    engine.refuses = STILL
+    with serve(engine) as url:
+        early = httpx.post(url + URL, files=VIDEOS, data=HEIGHT, headers=LINES)
+        engine.tells = ((0, 90),)
+        late = httpx.post(url + URL, files=VIDEOS, data=HEIGHT, headers=LINES)
+    assert early.status_code == 422
+    assert late.status_code == 200
+    assert json.loads(late.text.splitlines()[-1])["error"] == early.json()
+    assert early.json()["camera"] == "cam1"
+
+
+def test_the_client_calibrates(tmp_path: Path) -> None:
+    """Rig and report come back typed, all that was given arrives, and progress is heard."""
+    engine = _Engine()
+    engine.tells = ((0, 90), (90, 90))
+    heard: list[tuple[int, int | None]] = []
+    file = tmp_path / "cam1.mp4"
+    file.write_bytes(b"film")
+    with serve(engine) as url, synpose.Client(url, timeout=20) as client:
+        found = client.calibrate(
+            {"cam0": b"film", "cam1": file},
+            intrinsics=make_rig(2),
+            boards={"cam1": b"board"},
+            board="checkerboard:9x6",
+            height=1.8,
+            progress=lambda done, total: heard.append((done, total)),
+        )
+    assert difference(found.rig, make_rig(2))[0] < 1e-4
+    assert found.report.cameras[0].name == "cam0"
+    assert found.report.notices == ("a notice",)
+    assert heard == list(engine.tells)
+    assert engine.asked is not None
+    assert (list(engine.asked.sources), list(engine.asked.boards)) == (["cam0", "cam1"], ["cam1"])
+    assert list(engine.asked.lenses) == ["cam0", "cam1"]
+    assert (engine.asked.options.height, engine.asked.options.board) == (1.8, "checkerboard:9x6")
+
+
+def test_the_client_raises_what_the_server_refused(tmp_path: Path) -> None:
+    """The same exception with its camera; what cannot be meant is refused before anything is sent."""
+    engine = _Engine()
+    engine.refuses, engine.tells = STILL, ((0, 90),)
+    (tmp_path / "cam0").mkdir()
+    (tmp_path / "cam0" / "1.png").write_bytes(b"image")
+    with serve(engine) as url, synpose.Client(url, timeout=20) as client:
+        with pytest.raises(CalibrationError, match="hardly moves") as raised:
+            client.calibrate({"cam0": b"film", "cam1": b"film"}, height=1.8)
+        assert raised.value.camera == "cam1"
+        with pytest.raises(OptionsError, match="give the person's height"):
+            client.calibrate({"cam0": b"film", "cam1": b"film"})
+        with pytest.raises(InvalidInput, match="not folders of images"):
+            client.calibrate([tmp_path / "cam0"], height=1.8)
+    with synpose.Client("grpc://127.0.0.1:1") as client, pytest.raises(InvalidInput, match="over HTTP alone"):
+        client.calibrate({"cam0": b"film", "cam1": b"film"}, height=1.8)
+
+
+def test_the_command_lets_a_server_do_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --server the engine is elsewhere, and the file is the same."""
+    videos = [tmp_path / "cam0.mp4", tmp_path / "cam1.mp4"]
+    for video in videos:
+        video.write_bytes(b"film")
+    output = tmp_path / "calib.toml"
+    with serve(_Engine()) as url:
+        arguments = ["calibrate", "--server", url, "--height", "1.8", "--output", str(output), *map(str, videos)]
+        assert main(arguments) == 0
+    assert difference(read_calibration(output), make_rig(2))[0] < 1e-4
+    assert "note: a notice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
