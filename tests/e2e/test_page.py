@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from tests.e2e.browser import chromium
 
-from synpose.calibration import write_calibration
+from synpose.calibration import read_calibration, write_calibration
 from synpose.formats import json as pose_json
 from synpose.formats import ndjson
 from synpose.pose import Frame, ModelInfo, Person, PoseHeader, PoseSequence
@@ -133,6 +133,62 @@ def test_an_error_is_said_beside_the_field_that_caused_it(page: Page) -> None:
     error.wait_for(timeout=_SECONDS)
     assert "video" in error.inner_text()
     assert page.locator("#videos li[data-camera=cam01] .error:not(:empty)").count() == 0
+
+
+def test_without_a_calibration_the_person_makes_one(page: Page) -> None:
+    """Videos and a height: how firmly each camera is held, a file to keep, and an estimate with it."""
+    videos = sorted(EXAMPLE.glob("*.mp4"))
+    page.locator("#picker").set_input_files(videos)
+    button = page.get_by_role("button", name="Calibrate from the person")
+    button.click()
+    assert "height" in page.locator("#height-error").inner_text()
+    page.get_by_label("Height of the person").fill("18")
+    button.click()
+    page.locator("#height-error").get_by_text("between 0.5 and 2.5").wait_for(timeout=_SECONDS)
+    page.get_by_text("Options").click()
+    page.get_by_label("Model").select_option("fast")
+    page.get_by_label("Height of the person").fill("1.68")
+    page.get_by_label("All cameras are of one kind").check()
+    button.click()
+    page.get_by_text("Looking at frame").wait_for(timeout=_SECONDS)
+    page.get_by_text("4 cameras: cam01").wait_for(timeout=_SECONDS)
+    for video in videos:
+        row = page.get_by_role("row", name=video.stem)
+        assert "±" in row.inner_text()
+        assert any(word in row.inner_text() for word in ("firmly", "fairly", "weakly"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the calibration").click()
+    assert download.value.suggested_filename == "calibration.json"
+    rig = read_calibration(Path(download.value.path()))
+    assert rig.names == tuple(video.stem for video in videos)
+    assert all(0.3 < camera.center[2] < 4 for camera in rig)  # tripods, above the floor
+    page.get_by_role("button", name="Estimate the motion").click()
+    page.locator("#download").wait_for(timeout=_SECONDS)
+    assert "100 frames · 1 person" in page.locator("#status").inner_text()
+
+
+def test_why_the_person_does_not_calibrate_is_said_at_the_video(page: Page, tmp_path: Path) -> None:
+    """Videos of nobody are refused, each reason in the row of its video, and a calibration file is still welcome."""
+    for name in ("left", "right"):
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for _ in range(24):
+                image = av.VideoFrame.from_ndarray(np.full((360, 320), 128, np.uint8), format="yuv420p")
+                container.mux(stream.encode(image))
+            container.mux(stream.encode())
+    page.locator("#picker").set_input_files([tmp_path / "left.mp4", tmp_path / "right.mp4"])
+    page.get_by_label("Height of the person").fill("1.8")
+    page.get_by_label("Height of the person").press("Enter")
+    error = page.locator("#videos li .error:not(:empty)")
+    error.wait_for(timeout=_SECONDS)
+    assert "a person is seen in 0 of 24 images" in error.inner_text()
+    page.locator("#picker").set_input_files(EXAMPLE / "Calib.qca.txt")
+    page.get_by_text("4 cameras: cam01").wait_for()
+    assert error.count() == 0
+    assert not page.locator("#from-person").is_visible()
+    page.get_by_role("button", name="Remove the calibration").click()
+    assert page.locator("#from-person").is_visible()
 
 
 def test_a_saved_answer_is_opened_again(page: Page, address: str) -> None:

@@ -96,10 +96,7 @@ export interface EstimateEvents {
   text(lines: string): void;
 }
 
-/**
- * Send a clip and hand on the frames of its answer as they come. XMLHttpRequest, since fetch tells nothing of an
- * upload's progress. Rejects with a `Problem`, or with an `AbortError` when `signal` says so.
- */
+/** Send a clip and hand on the frames of its answer as they come. Rejects as `post` does. */
 export function estimate(
   videos: ReadonlyMap<string, File>,
   calibration: readonly File[],
@@ -111,6 +108,70 @@ export function estimate(
   for (const file of calibration) form.append("calibration", file);
   form.append("options", JSON.stringify(choice));
   for (const [camera, file] of videos) form.append("video", file, `${camera}${suffix(file.name)}`);
+  let begun = false;
+  const record = (line: string) => {
+    if (begun) events.frame(JSON.parse(line) as FrameRecord);
+    else events.header(JSON.parse(line) as Header);
+    begun = true;
+    events.text(`${line}\n`);
+  };
+  return post("/v1/pose3d", form, events.uploaded, record, signal);
+}
+
+export interface CameraReport {
+  name: string;
+  reprojection: number;
+  position_error: number;
+  relative_error: number;
+  rotation_error: number;
+  focal: number;
+  focal_error: number;
+}
+
+export interface CalibrationAnswer {
+  calibration: { cameras: Camera[] };
+  report: { cameras: CameraReport[]; notices: string[] };
+}
+
+export interface CalibrationEvents {
+  uploaded(share: number): void;
+  /** Frame sets that were seen, and of how many; both are equal while the cameras are computed. */
+  progress(done: number, total: number | null): void;
+}
+
+/** The cameras that filmed one moving person. Rejects as `post` does. */
+export async function calibrate(
+  videos: ReadonlyMap<string, File>,
+  options: { model: string; height: number; same_lens: boolean },
+  events: CalibrationEvents,
+  signal: AbortSignal,
+): Promise<CalibrationAnswer> {
+  const form = new FormData();
+  form.append("options", JSON.stringify(options));
+  for (const [camera, file] of videos) form.append("video", file, `${camera}${suffix(file.name)}`);
+  let answer: CalibrationAnswer | undefined;
+  const record = (line: string) => {
+    const read = JSON.parse(line) as CalibrationAnswer & { progress?: { done: number; total: number | null } };
+    if (read.progress) events.progress(read.progress.done, read.progress.total);
+    else answer = read;
+  };
+  await post("/v1/calibrations/estimate", form, events.uploaded, record, signal);
+  if (!answer) throw new Problem("The server's answer is empty.", 200);
+  return answer;
+}
+
+/**
+ * Send a form and hand on the lines of its answer as they come. XMLHttpRequest, since fetch tells nothing of an
+ * upload's progress. Rejects with a `Problem`, also with one that a line holds, or with an `AbortError` when `signal`
+ * says so.
+ */
+function post(
+  path: string,
+  form: FormData,
+  uploaded: (share: number) => void,
+  record: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const lines = new Lines();
@@ -125,19 +186,17 @@ export function estimate(
       const fresh = text.slice(read, end);
       read = end;
       for (const line of lines.push(fresh)) {
-        const record = JSON.parse(line) as { error?: { status: number } };
-        if (record.error) {
-          failure = Problem.from(record.error, record.error.status);
+        if (line.startsWith('{"error"')) {
+          const { error } = JSON.parse(line) as { error: { status: number } };
+          failure = Problem.from(error, error.status);
           return;
         }
-        if (begun) events.frame(record as unknown as FrameRecord);
-        else events.header(record as unknown as Header);
+        record(line);
         begun = true;
-        events.text(`${line}\n`);
       }
     };
-    request.upload.onprogress = (event) => events.uploaded(event.total ? event.loaded / event.total : 1);
-    request.upload.onload = () => events.uploaded(1);
+    request.upload.onprogress = (event) => uploaded(event.total ? event.loaded / event.total : 1);
+    request.upload.onload = () => uploaded(1);
     request.onprogress = drain;
     request.onerror = () => reject(failure ?? new Problem(UNREACHABLE, 0));
     request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
@@ -162,7 +221,7 @@ export function estimate(
       else resolve();
     };
     signal.addEventListener("abort", () => request.abort());
-    request.open("POST", "/v1/pose3d");
+    request.open("POST", path);
     request.setRequestHeader("Accept", "application/x-ndjson");
     if (apiKey()) request.setRequestHeader("X-Api-Key", apiKey());
     request.send(form);

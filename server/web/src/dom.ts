@@ -25,6 +25,14 @@ export function byId<T extends HTMLElement>(id: string): T {
   return found as T;
 }
 
+/** Say what is going on, and how far it is as a share of 1 where that is known. */
+export function status(text: string, share?: number): void {
+  byId("status").textContent = text;
+  const bar = byId<HTMLProgressElement>("progress");
+  bar.hidden = share === undefined;
+  if (share !== undefined) bar.value = share;
+}
+
 /** Say something to screen readers, politely. */
 export function announce(text: string): void {
   byId("announcer").textContent = text;

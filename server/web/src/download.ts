@@ -62,7 +62,8 @@ export function fillMenu(
   };
 }
 
-function save(content: Blob, name: string): void {
+/** Have the browser save this under a name. */
+export function save(content: Blob, name: string): void {
   const url = URL.createObjectURL(content);
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);

@@ -3,7 +3,7 @@
 import "./style.css";
 import { estimate, fetchExample, listExample, listFormats, listModels, Problem } from "./api";
 import { axisName, type Camera, upAxis } from "./camera";
-import { announce, byId, h } from "./dom";
+import { announce, byId, h, status } from "./dom";
 import { fillMenu } from "./download";
 import { readAnswer } from "./files";
 import { LiveStream } from "./live";
@@ -25,13 +25,6 @@ const setup = new Setup(
 );
 const live = new LiveSetup(() => setup.clip().cameras, watchLive);
 watchTheme(() => viewer?.paint());
-
-function status(text: string, share?: number): void {
-  byId("status").textContent = text;
-  const bar = byId<HTMLProgressElement>("progress");
-  bar.hidden = share === undefined;
-  if (share !== undefined) bar.value = share;
-}
 
 function showSetup(): void {
   running?.abort();
@@ -225,7 +218,11 @@ async function shortest(videos: ReadonlyMap<string, File>): Promise<number> {
       new Promise<number>((resolve) => {
         const video = document.createElement("video");
         const end = (seconds: number) => {
-          URL.revokeObjectURL(video.src);
+          const { src } = video;
+          video.onerror = null;
+          video.removeAttribute("src"); // or it would go on to read what is gone
+          video.load();
+          URL.revokeObjectURL(src);
           resolve(Number.isFinite(seconds) ? seconds : 0);
         };
         video.preload = "metadata";

@@ -1,9 +1,10 @@
 /** The first view: videos, calibration and options, each with its errors beside it. */
 
 import { type Choice, type Model, Problem, parseCalibration } from "./api";
+import { PersonCalibration } from "./calibrate";
 import type { Camera } from "./camera";
 import { byId, h } from "./dom";
-import { guessCamera, sortFiles } from "./files";
+import { guessCamera, sortFiles, stem } from "./files";
 
 export interface Clip {
   cameras: readonly Camera[];
@@ -17,6 +18,15 @@ export class Setup {
   private calibration: File[] = [];
   private cameras: Camera[] = [];
   private models: readonly Model[] = [];
+  private readonly person = new PersonCalibration(
+    () => this.videos.map(({ file }) => file),
+    () => this.clip().choice.model,
+    (file) => this.add([file]),
+    (problem) => {
+      this.clearErrors();
+      this.fail(problem);
+    },
+  );
 
   constructor(
     private readonly run: (clip: Clip) => void,
@@ -47,6 +57,13 @@ export class Setup {
       event.preventDefault();
       this.submit();
     });
+    byId("calibration-remove").addEventListener("click", () => {
+      this.calibration = [];
+      this.cameras = [];
+      this.clearErrors();
+      this.match();
+      this.show();
+    });
     byId<HTMLSelectElement>("model").addEventListener("change", () => this.fillSkeletons());
     byId<HTMLSelectElement>("units").addEventListener("change", () => void this.readCalibration());
   }
@@ -70,6 +87,7 @@ export class Setup {
       this.videos.push({ file, camera: "" });
     }
     if (calibration.length) {
+      this.person.stop();
       this.calibration = calibration;
       await this.readCalibration();
     }
@@ -90,7 +108,7 @@ export class Setup {
     }
     const place =
       field.startsWith("calibration") || field === "options.units" ? "calibration" : field.replace("options.", "");
-    const known = ["calibration", "video", "model", "skeleton", "max_people"].includes(place);
+    const known = ["calibration", "video", "height", "model", "skeleton", "max_people"].includes(place);
     this.error(known ? place : "general", camera ? `${camera}: ${message}` : message);
   }
 
@@ -152,7 +170,7 @@ export class Setup {
         });
         const row = h(
           "li",
-          { "data-camera": video.camera },
+          { "data-camera": names.length ? video.camera : stem(video.file.name) },
           h("span", { class: "file" }, video.file.name),
           h("span", { class: "dim" }, megabytes(video.file.size)),
           names.length ? select : null,
@@ -171,6 +189,8 @@ export class Setup {
     byId("calibration-name").textContent = files
       ? `${files}${names.length ? ` · ${names.length} cameras: ${names.join(", ")}` : ""}`
       : "";
+    byId("calibration-remove").hidden = !files;
+    this.person.show(this.calibration[0]);
     this.changed();
     byId("chosen").hidden = !this.videos.length && !this.calibration.length;
     byId("drop").classList.toggle("small", !byId("chosen").hidden);
@@ -179,7 +199,7 @@ export class Setup {
   private submit(): void {
     this.clearErrors();
     const clip = this.clip();
-    if (!this.calibration.length) this.error("calibration", "Add the calibration of these cameras.");
+    if (!this.calibration.length) this.error("calibration", "Add the calibration of these cameras, or calibrate.");
     else if (!clip.cameras.length) this.error("calibration", "This calibration cannot be read; add another.");
     else if (!clip.videos.size) this.error("video", "Add the videos of these cameras.");
     else this.run(clip);
