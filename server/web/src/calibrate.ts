@@ -34,7 +34,9 @@ export class PersonCalibration {
 
   /** Offer a calibration where there are videos and no `calibration`, and show the report of the one made here. */
   show(calibration: File | undefined): void {
-    byId("from-person").hidden = calibration !== undefined || !this.videos().length;
+    const offered = calibration === undefined && this.videos().length > 0;
+    byId("from-person").hidden = !offered;
+    byId("estimate").hidden = offered;
     byId("calibrated").hidden = calibration === undefined || calibration !== this.file;
   }
 
@@ -89,7 +91,7 @@ export class PersonCalibration {
 
   private report({ report }: CalibrationAnswer): void {
     const head = ["Camera", "Held", "In the image", "Position", "Direction", "Focal length"];
-    const rows = report.cameras.map((camera) => {
+    const rows = report.cameras.map((camera, index) => {
       const weakness = Math.max(camera.relative_error / REFUSED.distance, camera.rotation_error / REFUSED.degrees);
       const dot = h("i", { class: "dot" });
       dot.style.background = sigmaCss(weakness * WORST_SIGMA);
@@ -98,10 +100,10 @@ export class PersonCalibration {
         "tr",
         {},
         h("th", { scope: "row" }, camera.name),
-        h("td", {}, dot, held),
+        h("td", {}, ...(index ? [dot, held] : ["reference"])),
         h("td", {}, `${camera.reprojection.toFixed(1)} px`),
-        h("td", {}, `± ${(camera.position_error * 100).toFixed(1)} cm`),
-        h("td", {}, `± ${camera.rotation_error.toFixed(2)}°`),
+        h("td", {}, index ? `± ${(camera.position_error * 100).toFixed(1)} cm` : "–"),
+        h("td", {}, index ? `± ${camera.rotation_error.toFixed(2)}°` : "–"),
         h("td", {}, focal(camera)),
       );
     });
@@ -120,6 +122,7 @@ export class PersonCalibration {
         h(
           "table",
           {},
+          h("caption", {}, "Uncertainties are those of each camera against the first one."),
           h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
           h("tbody", {}, ...rows),
         ),

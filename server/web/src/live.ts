@@ -151,7 +151,9 @@ export async function openCameras(): Promise<Connected[]> {
 }
 
 async function openOne({ deviceId, label }: MediaDeviceInfo, index: number): Promise<Connected> {
-  const wanted = { deviceId: { exact: deviceId }, width: { ideal: 1280 }, height: { ideal: 720 } };
+  // an image that the browser has cropped to a wanted size is no longer that of the calibration
+  const size = { width: { ideal: 1280 }, height: { ideal: 720 }, resizeMode: { ideal: "none" } };
+  const wanted = { deviceId: { exact: deviceId }, ...size } as MediaTrackConstraints;
   const video = document.createElement("video");
   video.muted = true;
   video.playsInline = true;

@@ -53,6 +53,7 @@ function showViewer(take: Take, clip: Clip, cameras?: ReadonlyMap<string, HTMLVi
   byId("setup").hidden = true;
   byId("watch").hidden = false;
   byId("watch").replaceChildren(viewer.element);
+  scrollTo(0, 0);
   byId("again").hidden = false;
   Object.assign(window, { viewer }); // for measuring from outside
   return viewer;

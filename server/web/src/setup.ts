@@ -187,7 +187,7 @@ export class Setup {
     );
     const files = this.calibration.map(({ name }) => name).join(", ");
     byId("calibration-name").textContent = files
-      ? `${files}${names.length ? ` · ${names.length} cameras: ${names.join(", ")}` : ""}`
+      ? `${files}${names.length ? ` · ${names.length} ${names.length === 1 ? "camera" : "cameras"}: ${names.join(", ")}` : ""}`
       : "";
     byId("calibration-remove").hidden = !files;
     this.person.show(this.calibration[0]);
