@@ -64,7 +64,8 @@ def main() -> None:
         median, p95 = np.percentile(times, (50, 95))
         print(
             f"{len(times)} frames in {args.seconds} s: median {median:.1f} ms, p95 {p95:.1f} ms;"
-            f" {1000 * spent / len(times):.1f} ms of processor time each; load {os.getloadavg()[0]:.1f}",
+            f" {1000 * spent / len(times):.1f} ms of processor time each; load {os.getloadavg()[0]:.1f},"
+            f" level {page.evaluate('() => viewer.pace.level')} of server/web/src/pace.ts",
             flush=True,
         )
 

@@ -11,15 +11,17 @@ export class Pace {
   private late = 0;
   private inTime = 0; // seconds
   private patience = PATIENCE;
+  private tried = false; // to draw more again, since less was drawn
 
   /** Take in the time from one animation frame to the next, in milliseconds, of a frame in which much was drawn. */
   add(passed: number): void {
     if (passed > LATE) {
-      this.inTime = 0;
+      this.inTime = Math.max(0, this.inTime - 1);
       if (++this.late < RISE || this.level === 3) return;
       this.level++;
-      this.late = 0;
-      this.patience = Math.min(LONGEST_PATIENCE, this.patience * 2);
+      this.late = this.inTime = 0;
+      if (this.tried) this.patience = Math.min(LONGEST_PATIENCE, this.patience * 2);
+      this.tried = false;
       return;
     }
     this.late = Math.max(0, this.late - 0.1);
@@ -27,5 +29,6 @@ export class Pace {
     if (this.level === 0 || this.inTime < this.patience) return;
     this.level--;
     this.inTime = 0;
+    this.tried = true;
   }
 }

@@ -43,7 +43,7 @@ export class Viewer {
   private readonly notices = h("ul", { class: "notices" });
   private readonly observer: ResizeObserver;
   private readonly controller = new AbortController();
-  private readonly pace = new Pace();
+  readonly pace = new Pace();
   private turn = 0; // of the tile that is drawn next
   private busy = false; // whether much was drawn in the last animation frame
   private hover: Hit | null = null;
@@ -210,13 +210,13 @@ export class Viewer {
     player.tick(now);
     this.pick();
     const running = player.playing || player.live;
-    const turn = this.drawTiles(
-      running ? Math.ceil(this.tiles.length / TURNS[pace.level]) : this.tiles.length,
-      !running,
-    );
-    // where one frame cannot hold both, a tile and the scene alternate
-    const scene = !(running && pace.level > 2 && turn) && this.scene?.draw(player.frame, this.hover);
-    this.busy = turn || Boolean(scene);
+    const most = running ? Math.ceil(this.tiles.length / TURNS[pace.level]) : this.tiles.length;
+    // where one frame cannot hold both, tiles and scene alternate
+    const apart = running && pace.level === 3;
+    const odd = this.framesDrawn % 2 === 1;
+    const tiles = (!apart || odd) && this.drawTiles(most, !running);
+    const scene = (!apart || !odd) && this.scene?.draw(player.frame, this.hover);
+    this.busy = tiles || Boolean(scene);
     const often = pace.level ? EVERY_LATE : EVERY;
     if (!running || now - this.written > often || now < this.written) {
       this.written = now;
