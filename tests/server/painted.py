@@ -100,7 +100,7 @@ class PaintedModel:
             if view < 0 or not len(self.people):
                 answers.append(np.column_stack((np.zeros((17, 2)), np.full(17, 0.02))))
                 continue
-            lit &= ~_one_colour(crop)
+            lit &= ~one_colour(crop)
             # the affine map from image pixels to crop pixels, fitted over all lit pixels
             rows, columns = np.nonzero(lit)
             where = np.column_stack(((crop[lit][:, :2] - 1.0) / 250 * SIZE, np.ones(len(rows))))
@@ -141,7 +141,7 @@ class PaintedModel:
         return self.alter(view, np.column_stack((points, np.full(17, 0.8))))
 
 
-def _one_colour(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def one_colour(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """The pixels of the commonest colour that is not black: where somebody was painted over, it is all theirs."""
     codes = crop @ np.array((1 << 16, 1 << 8, 1))
     colours, counts = np.unique(codes[codes > 0], return_counts=True)

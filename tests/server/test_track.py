@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.server.painted import STANDING, PaintedModel, bundle, circle_rig, painted
+from tests.server.painted import SIZE, STANDING, PaintedModel, bundle, circle_rig, one_colour, painted
 
 from synpose.errors import CalibrationError
 from synpose.skeleton import BODY27, COCO17, Skeleton
@@ -18,6 +18,7 @@ from synpose_server.track import TrackedPerson, Tracker, _completing
 
 Array = NDArray[np.float64]
 
+WRIST = COCO17.joints.index("left_wrist")
 BLACK = Image((np.zeros((480, 640, 3), np.uint8),))
 
 
@@ -182,6 +183,72 @@ def test_people_who_walk_past_each_other_keep_their_ids(gap: float) -> None:
         ids.append(owners(tracker.step(images), model.people))
     assert all(found == ids[0] for found in ids)
     assert sorted(ids[0].values()) == [0, 1]
+
+
+def test_a_quick_hand_in_front_of_someone_is_not_painted_over() -> None:
+    """Whoever stands behind is painted over where they are expected, and a hand that waves before them is not."""
+    model = KeepsCrops(circle_rig(4))
+    tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
+    camera = model.rig.cameras[0]
+    for t in range(40):
+        waving = STANDING.copy()
+        waving[WRIST, 1] += 0.2 + 0.25 * np.sin(2 * np.pi * t / 16)
+        behind = STANDING + (-0.5, 0.45, 0)
+        model.people = [waving, behind]
+        whose = owners(tracker.step([painted(v) for v in range(4)]), model.people)
+        if t < 8:
+            continue  # until it is known how the hand moves
+        (row,) = (row for row, person in enumerate(whose.values()) if person == 0)
+        crop = model.last[4 * row]
+        assert shown(crop, camera.project(waving[WRIST])), t
+        assert not shown(crop, camera.project(behind[COCO17.joints.index("left_knee")])), t
+
+
+def test_a_keypoint_that_is_someone_elses_counts_little() -> None:
+    """A wrist read at the other person's wrist keeps a fifth of its score, and the pose stays as the others say it."""
+    model = GrabsWrist(circle_rig(5), [STANDING + (0, y, 0) for y in (-0.5, 0.5)])
+    tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
+    images = [painted(v) for v in range(5)]
+    whose = owners(tracker.step(images), model.people)
+    model.owner, model.other = (model.people[whose[id]] for id in (0, 1))
+    person = next(person for person in tracker.step(images) if person.id == 0)
+    scores = person.keypoints[..., 2] / person.as_read[..., 2]
+    assert scores[0, WRIST] == pytest.approx(0.2)
+    assert (scores < 1).sum() == 1
+
+
+@dataclass
+class GrabsWrist(PaintedModel):
+    """In the first crop, that of `owner`, it reads the left wrist of `other`; all else as it is."""
+
+    owner: Array | None = None
+    other: Array = field(default_factory=lambda: STANDING)
+
+    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+        answers, tokens = super().read(crops)
+        if self.owner is not None:
+            camera = self.rig.cameras[0]
+            seen = np.column_stack((camera.project(self.owner), np.ones(17)))
+            to_crop, *_ = np.linalg.lstsq(seen, answers[0, :, :2], rcond=None)
+            answers[0, WRIST, :2] = (*camera.project(self.other)[WRIST], 1) @ to_crop
+        return answers, tokens
+
+
+@dataclass
+class KeepsCrops(PaintedModel):
+    """A network whose last crops can be looked at."""
+
+    last: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
+
+    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+        self.last = crops
+        return super().read(crops)
+
+
+def shown(crop: NDArray[np.uint8], point: Array) -> bool:
+    """Whether the pixels of an image around `point` are still in `crop`: they are of the colour of their place."""
+    at = 1 + 250 * point / SIZE
+    return bool(((np.abs(crop[..., :2] - at).max(-1) < 1.5) & ~one_colour(crop)).any())
 
 
 def test_all_people_are_lifted_in_one_batch() -> None:
