@@ -135,7 +135,9 @@ class Batcher:
                 if not calls:
                     del self._waiting[job]
                 found = True
-                if end is None:
+                if not call.answer.set_running_or_notify_cancel():  # nobody may give it an answer any more
+                    self.stats.count(self.name, "cancelled")
+                elif end is None:
                     batch.append(call)
                     room -= call.size
                 else:

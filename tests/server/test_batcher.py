@@ -182,6 +182,22 @@ def test_a_call_that_finds_nothing_under_way_is_run_where_it_comes_from() -> Non
     assert batcher(Job(), x=np.ones(1))["x"] == 1
 
 
+def test_answers_that_were_cancelled(crowd: Crowd) -> None:
+    """Whoever cancels an answer, before its run or in it, leaves the others theirs."""
+    answers = [crowd.batcher.submit(Job(), {"x": np.array([k])})[0] for k in (1, 2)]
+    assert answers[0].cancel()
+    crowd.gate.open.set()
+    assert answers[1].result(10)["y"] == 4
+    assert crowd.count("cancelled") == 1
+    crowd.gate.open.clear()
+    (running,) = crowd.batcher.submit(Job(), {"x": np.array([3])})
+    assert crowd.gate.begun.acquire(timeout=10)
+    assert crowd.gate.begun.acquire(timeout=10)
+    assert not running.cancel()
+    crowd.gate.open.set()
+    assert running.result(10)["y"] == 6
+
+
 def test_the_thread_ends_with_its_batcher() -> None:
     """A model that is unloaded leaves no thread behind."""
     batcher = Batcher("ends", lambda inputs: inputs, 4)
