@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,14 @@ class RawGraph:
         except Exception as error:  # ORT raises a family of its own for shapes that a graph cannot take
             raise InvalidInput(f"{self.name} cannot run on these inputs: {error}", field="inputs") from error
         return joined(parts)
+
+    def wanted(self, names: Iterable[str]) -> list[str]:
+        """The outputs called `names`, or all where none is named; raises `InvalidInput`."""
+        there = [output.name for output in self.outputs]
+        wanted = list(dict.fromkeys(names))
+        if unknown := set(wanted) - set(there):
+            raise InvalidInput(f"no output {', '.join(sorted(unknown))}; there are {', '.join(there)}", field="outputs")
+        return wanted or there
 
     def _check(self, inputs: Arrays) -> None:
         """Everything that decides how much memory a run takes is checked before it."""

@@ -22,6 +22,7 @@ __all__ = ["application", "run"]
 
 _SERVICERS = [
     "synpose.v1.pose_pb2_grpc.add_PoseServiceServicer_to_server",
+    "synpose.open_inference.inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 ]
 _WAITING = 32  # calls that a replica lets wait, and those that are over in no time

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve
 from ray.serve.grpc_util import RayServegRPCContext
 
+from synpose.open_inference import inference_pb2, inference_pb2_grpc
 from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import ACCEPTED_HEADER
@@ -59,6 +60,9 @@ class Replica:
         await self._rpc.start(address)
         self._channel = grpc.aio.insecure_channel(address, _UNBOUNDED)
         self._pose: pb_grpc.PoseServiceAsyncStub = pb_grpc.PoseServiceStub(self._channel)
+        self._inference: inference_pb2_grpc.GRPCInferenceServiceAsyncStub = inference_pb2_grpc.GRPCInferenceServiceStub(
+            self._channel
+        )
         self._health = health_pb2_grpc.HealthStub(self._channel)
         every = settings.models_poll_seconds
         self._watching = asyncio.create_task(self._bridge.engine.served.watch(every)) if every else None
@@ -110,6 +114,42 @@ class Replica:
     ) -> pb.ListSkeletonsResponse:
         call = self._pose.ListSkeletons(request, metadata=_metadata(grpc_context))
         return await _answer(call, grpc_context, pb.ListSkeletonsResponse())
+
+    async def ServerLive(  # noqa: N802
+        self, request: inference_pb2.ServerLiveRequest, grpc_context: RayServegRPCContext
+    ) -> inference_pb2.ServerLiveResponse:
+        call = self._inference.ServerLive(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, inference_pb2.ServerLiveResponse())
+
+    async def ServerReady(  # noqa: N802
+        self, request: inference_pb2.ServerReadyRequest, grpc_context: RayServegRPCContext
+    ) -> inference_pb2.ServerReadyResponse:
+        call = self._inference.ServerReady(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, inference_pb2.ServerReadyResponse())
+
+    async def ServerMetadata(  # noqa: N802
+        self, request: inference_pb2.ServerMetadataRequest, grpc_context: RayServegRPCContext
+    ) -> inference_pb2.ServerMetadataResponse:
+        call = self._inference.ServerMetadata(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, inference_pb2.ServerMetadataResponse())
+
+    async def ModelReady(  # noqa: N802
+        self, request: inference_pb2.ModelReadyRequest, grpc_context: RayServegRPCContext
+    ) -> inference_pb2.ModelReadyResponse:
+        call = self._inference.ModelReady(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, inference_pb2.ModelReadyResponse())
+
+    async def ModelMetadata(  # noqa: N802
+        self, request: inference_pb2.ModelMetadataRequest, grpc_context: RayServegRPCContext
+    ) -> inference_pb2.ModelMetadataResponse:
+        call = self._inference.ModelMetadata(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, inference_pb2.ModelMetadataResponse())
+
+    async def ModelInfer(  # noqa: N802
+        self, request: inference_pb2.ModelInferRequest, grpc_context: RayServegRPCContext
+    ) -> inference_pb2.ModelInferResponse:
+        call = self._inference.ModelInfer(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, inference_pb2.ModelInferResponse())
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext

@@ -23,9 +23,8 @@ _SCOPES = {  # of a call's key; any key does for other methods
     "EstimateClip": "estimate",
     "StreamPoses": "stream",
     "ModelInfer": "estimate",
-    "RepositoryModelLoad": "admin",
-    "RepositoryModelUnload": "admin",
-    "RepositoryIndex": "admin",
+    "ModelMetadata": "estimate",
+    "ModelReady": "estimate",
 }
 
 

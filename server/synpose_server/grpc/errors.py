@@ -12,7 +12,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from synpose.errors import InvalidInput, ServerError, SynposeError, status_of, to_problem
-from synpose.v1.pose_pb2 import DESCRIPTOR
+from synpose.open_inference import inference_pb2
+from synpose.v1 import pose_pb2
 from synpose.wire import PROBLEM_TRAILER
 from synpose_server.calls import current_call
 
@@ -25,13 +26,17 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Answers every exception of the pose service with its status and its problem document.
+    """Answers every exception of our services with its status and its problem document.
 
     What is not a `SynposeError` is logged with its traceback, and the caller learns only that it happened. A call that
     is cancelled or past its deadline raises `CancelledError` in the method, whose generator is closed at once.
     """
 
-    _OURS = tuple(f"/{service.full_name}/" for service in DESCRIPTOR.services_by_name.values())
+    _OURS = tuple(
+        f"/{service.full_name}/"
+        for file in (pose_pb2.DESCRIPTOR, inference_pb2.DESCRIPTOR)
+        for service in file.services_by_name.values()
+    )
 
     async def intercept_service(
         self,
@@ -59,7 +64,7 @@ def _parser(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         try:
             return deserialize(message)
         except DecodeError:
-            raise InvalidInput("a message is none of synpose.v1", field="body") from None
+            raise InvalidInput("a message is not what this method takes", field="body") from None
 
     return parse
 

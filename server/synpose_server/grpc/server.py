@@ -1,4 +1,4 @@
-"""The gRPC server: the pose service, health and reflection on one port."""
+"""The gRPC server: the pose service, the raw graphs, health and reflection on one port."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from synpose.errors import Overloaded, ServerError
-from synpose.v1 import pose_pb2 as pb
-from synpose.v1 import pose_pb2_grpc as pb_grpc
+from synpose.open_inference import inference_pb2, inference_pb2_grpc
+from synpose.v1 import pose_pb2, pose_pb2_grpc
 from synpose.wire import MAX_MESSAGE_BYTES
 from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge
 from synpose_server.grpc.door import DoorInterceptor
 from synpose_server.grpc.errors import ErrorInterceptor
+from synpose_server.grpc.inference import InferenceService
 from synpose_server.grpc.service import PoseService
 from synpose_server.settings import Settings
 
@@ -38,13 +39,17 @@ class GrpcServer:
         self._bridge = bridge
         self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
-        self._service = pb.DESCRIPTOR.services_by_name["PoseService"].full_name
+        self._services = (
+            pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name,
+            inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
+        )
         gate = gate or Gate(bridge.engine.settings.keys)
         interceptors = (DoorInterceptor(gate, bridge.lifecycle), ErrorInterceptor())
         self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
-        pb_grpc.add_PoseServiceServicer_to_server(PoseService(bridge), self._server)
+        pose_pb2_grpc.add_PoseServiceServicer_to_server(PoseService(bridge), self._server)
+        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(bridge), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (self._service, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, address: str | None = None) -> int:
@@ -71,11 +76,10 @@ class GrpcServer:
     async def tell_health(self) -> None:
         """Bring the health service in step with the probes of HTTP.
 
-        It answers readiness for the whole server and the pose service, and the other two as `startup` and `liveness`.
+        It answers readiness for the whole server and each service, and the other two as `startup` and `liveness`.
         """
         checks = {
-            "": self._bridge.lifecycle.check_readiness,
-            self._service: self._bridge.lifecycle.check_readiness,
+            **dict.fromkeys(("", *self._services), self._bridge.lifecycle.check_readiness),
             "startup": self._bridge.lifecycle.check_startup,
             "liveness": self._bridge.lifecycle.check_liveness,
         }

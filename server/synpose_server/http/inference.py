@@ -127,15 +127,12 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
 def _wanted(asked: Mapping[str, Any], graph: RawGraph) -> dict[str, bool]:
     """The outputs that are asked for, all if none is named, and whether each is answered as bytes."""
     binary = bool((asked.get("parameters") or {}).get("binary_data_output", False))
-    there = [output.name for output in graph.outputs]
-    outputs: Sequence[Mapping[str, Any]] = asked.get("outputs") or [{"name": name} for name in there]
+    outputs: Sequence[Mapping[str, Any]] = asked.get("outputs") or ()
     try:
-        wanted = {str(o["name"]): bool((o.get("parameters") or {}).get("binary_data", binary)) for o in outputs}
+        named = {str(o["name"]): bool((o.get("parameters") or {}).get("binary_data", binary)) for o in outputs}
     except (KeyError, TypeError, AttributeError):
         raise InvalidInput("outputs must be a list of objects with a name", field="outputs") from None
-    if unknown := set(wanted) - set(there):
-        raise InvalidInput(f"no output {', '.join(sorted(unknown))}; there are {', '.join(there)}", field="outputs")
-    return wanted
+    return {name: named.get(name, binary) for name in graph.wanted(named)}
 
 
 def _answer(
