@@ -7,6 +7,7 @@ demo: .venv/demo
 
 test: .venv/test
 	scripts/check
+	scripts/audit
 	scripts/make-site
 	scripts/check-page
 	scripts/test-wheel
