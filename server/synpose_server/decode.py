@@ -37,6 +37,8 @@ _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
 _STANDARDS = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, matrix coefficients
 _AHEAD, _AHEAD_BYTES = 64, 16_000_000  # packets, and bytes of them, whose times are read before any is decoded
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # what makes the pixels
+_MOST_CHUNKS = 65_536  # of one PNG; their usual size makes that half a gigabyte
 
 
 class Reader(ABC):
@@ -279,7 +281,7 @@ def read_image(camera: str, content: bytes, max_pixels: int) -> Image | None:
             raise _too_large(camera, size, max_pixels)
         if is_png:
             flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+            pixels = cv2.imdecode(np.frombuffer(_plain_png(content), np.uint8), flags)
             if pixels is None:
                 raise ValueError("a broken PNG")
             return Image((np.asarray(pixels, dtype=np.uint8),))
@@ -288,6 +290,29 @@ def read_image(camera: str, content: bytes, max_pixels: int) -> Image | None:
         return Image((simplejpeg.decode_jpeg(content, colorspace="RGB"),))
     except (ValueError, cv2.error):
         return None
+
+
+def _plain_png(content: bytes) -> bytes:
+    """The PNG with nothing in it but its pixels; raises `ValueError` for chunks that go beyond its end.
+
+    OpenCV allocates as many bytes as a chunk claims to have before it reads one of them, and knows animations, whose
+    pictures have sizes of their own.
+    """
+    kept: list[bytes] = []
+    at, plain = len(_PNG_SIGNATURE), True
+    for _ in range(_MOST_CHUNKS):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        kind = content[at + 4 : at + 8]
+        if end > len(content) or (kind == b"IHDR") != (not kept):
+            raise ValueError("a broken PNG")
+        if kind in _PNG_CHUNKS:
+            kept.append(content[at:end])
+        else:
+            plain = False
+        at = end
+        if kind == b"IEND":
+            return content if plain else _PNG_SIGNATURE + b"".join(kept)
+    raise ValueError("a PNG of too many chunks")
 
 
 def _from_frame(frame: av.VideoFrame) -> Image:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from synpose.errors import LimitExceeded, SynposeError, VideoError
-from synpose_server.decode import open_source
+from synpose_server.decode import open_source, read_image
 
 LIMIT = 40_000_000
 
@@ -254,6 +254,49 @@ def test_giant_images_are_refused_by_their_header(content: bytes) -> None:
     """A 20,000×20,000 image is refused before a pixel is allocated."""
     with pytest.raises(LimitExceeded, match="20000×20000"):
         open_source("cam", [content], LIMIT)
+
+
+def png_chunk(kind: bytes, data: bytes, length: int | None = None) -> bytes:
+    head = (len(data) if length is None else length).to_bytes(4, "big")
+    return head + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def with_giant_chunk() -> bytes:
+    """A small PNG whose pixels claim to be 4 GB of bytes, which OpenCV would allocate."""
+    png = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    return png[:33] + b"\xff\xff\xff\xff" + png[37:]
+
+
+def with_second_header() -> bytes:
+    """A small PNG with the header of a giant one behind its own."""
+    png = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    return png[:33] + giant_png()[8:29] + zlib.crc32(giant_png()[12:29]).to_bytes(4, "big") + png[33:]
+
+
+def with_many_chunks() -> bytes:
+    """A small PNG of a million chunks."""
+    png = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    return png[:33] + png_chunk(b"tEXt", b"") * 1_000_000 + png[33:]
+
+
+@pytest.mark.parametrize("make", [with_giant_chunk, with_second_header, with_many_chunks])
+def test_png_files_that_claim_too_much_reach_no_decoder(
+    make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a chunk says of itself is checked before anybody allocates it."""
+    monkeypatch.setattr(cv2, "imdecode", None)
+    assert read_image("cam", make(), LIMIT) is None
+
+
+def test_png_files_are_their_pixels() -> None:
+    """Whatever else lies in the file is passed over: texts, profiles, animations."""
+    image = np.random.default_rng(0).integers(0, 255, (16, 24, 3)).astype(np.uint8)
+    png = cv2.imencode(".png", image)[1].tobytes()
+    animation = png_chunk(b"acTL", (2).to_bytes(4, "big") + bytes(4))
+    for content in (png, png[:33] + png_chunk(b"tEXt", b"a\0b") + animation + png[33:], png + b"more"):
+        read = read_image("cam", content, LIMIT)
+        assert read is not None
+        np.testing.assert_array_equal(read.planes[0], image[..., ::-1])
 
 
 def test_giant_videos_are_refused() -> None:
