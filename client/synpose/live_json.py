@@ -75,7 +75,7 @@ def from_client(message: str | bytes) -> ToServer:
         return _capture(message)
     record = _object(message, "body")
     kind = record.pop("type", None)
-    if kind not in _KEYS:
+    if not isinstance(kind, str) or kind not in _KEYS:
         raise InvalidInput(f"type must be one of {', '.join(_KEYS)}; captures are binary messages", field="type")
     if unknown := record.keys() - _KEYS[kind]:
         raise InvalidInput(f"{kind} has no key {min(unknown)!r:.80}", field=kind)

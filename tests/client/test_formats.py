@@ -120,6 +120,14 @@ def test_what_is_no_answer_is_refused(content: str) -> None:
         list(ndjson.decode([content])[1])
 
 
+@pytest.mark.parametrize("fps", [0, -1, None, "60x", 10**400])
+def test_an_answer_needs_a_frame_rate(fps: Any) -> None:
+    """Whatever stands in its place is told, numbers beyond all floats, too."""
+    record = json.loads(pose_json.encode(SEQUENCE))
+    with pytest.raises(InvalidInput, match="no pose answer"):
+        pose_json.decode(json.dumps({**record, "fps": fps}))
+
+
 def test_broken_frames_are_refused() -> None:
     """A frame with too few joints, or without people, is an error and not a shorter answer."""
     good = json.loads(pose_json.encode(SEQUENCE))

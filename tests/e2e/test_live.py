@@ -222,7 +222,15 @@ def test_a_websocket_says_what_it_does_not_understand(server: Server) -> None:
     """Messages that are none, a second start, or none at all end with an error message, as does a foreign page."""
     url = server.url.replace("http", "ws") + "/v1/stream"
     start = live_json.to_server(Start({"rig": CALIBRATION}, Options(model=MODEL)))
-    for messages in (["{"], ['{"type": "jump"}'], [b"\0\0\0\x09{}"], ['{"type": "end"}'], [start, start], [start, b""]):
+    for messages in (
+        ["{"],
+        ['{"type": "jump"}'],
+        ['{"type": {}}'],
+        [b"\0\0\0\x09{}"],
+        ['{"type": "end"}'],
+        [start, start],
+        [start, b""],
+    ):
         with connect(url) as wire:
             for message in messages:
                 wire.send(message)

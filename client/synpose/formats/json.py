@@ -123,7 +123,7 @@ def header_of(record: Record) -> PoseHeader:
         if not 0 < fps < math.inf:
             raise _broken("its fps are no frame rate")
         return PoseHeader(ModelInfo(str(model["name"]), str(model["version"])), _skeleton_of(skeleton), fps)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _broken("its header is incomplete") from None
 
 
