@@ -6,14 +6,12 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 
 from synpose.errors import InvalidInput, ServerError, SynposeError, status_of, to_problem
-from synpose.open_inference import inference_pb2
-from synpose.v1 import pose_pb2
 from synpose.wire import PROBLEM_TRAILER
 from synpose_server.calls import current_call
 
@@ -26,34 +24,32 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Answers every exception of our services with its status and its problem document.
+    """Answers every exception of a method with its status and its problem document.
 
     What is not a `SynposeError` is logged with its traceback, and the caller learns only that it happened. A call that
     is cancelled or past its deadline raises `CancelledError` in the method, whose generator is closed at once.
     """
-
-    _OURS = tuple(
-        f"/{service.full_name}/"
-        for file in (pose_pb2.DESCRIPTOR, inference_pb2.DESCRIPTOR)
-        for service in file.services_by_name.values()
-    )
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """The method's handler, guarded; those of the health and reflection services answer for themselves."""
+        """The method's handler, guarded."""
         handler: Any = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(self._OURS):
-            return cast("Handler | None", handler)
-        parse = _parser(handler.request_deserializer)
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                _streaming(handler.stream_stream, parse), response_serializer=handler.response_serializer
+        if handler is None:
+            return None
+        parse, serialize = _parser(handler.request_deserializer), handler.response_serializer
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                _unary(handler.unary_unary, parse), response_serializer=serialize
             )
-        return grpc.unary_unary_rpc_method_handler(
-            _unary(handler.unary_unary, parse), response_serializer=handler.response_serializer
+        if handler.unary_stream:  # health's, which writes its answers itself
+            return grpc.unary_stream_rpc_method_handler(
+                _unary(handler.unary_stream, parse), response_serializer=serialize
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            _streaming(handler.stream_stream, parse), response_serializer=serialize
         )
 
 
