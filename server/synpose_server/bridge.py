@@ -120,7 +120,10 @@ class Bridge:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise Overloaded("the server has no room on its disk for this upload; try again later") from error
+            raise Overloaded(
+                "the server has no room on its disk for this upload; try again later, or have its folder for temporary"
+                " files (TMPDIR) emptied or moved"
+            ) from error
         finally:
             self._uploads -= 1
 

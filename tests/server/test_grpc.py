@@ -417,6 +417,21 @@ async def test_deadline_closes_the_estimate(door: Door) -> None:
     assert await is_set(door.engine.closed)
 
 
+@pytest.mark.parametrize("kind", ["videos", "images"])
+async def test_a_full_disk_is_told(door: Door, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that the disk has no room for is refused as when the server is busy, and says why."""
+    for module in ("tempfile", "synpose_server.spooled"):
+        monkeypatch.setattr(f"{module}.TemporaryFile", lambda *_, **__: open("/dev/full", "w+b"))  # noqa: SIM115
+    data = bytes(600_000)
+    sets = [pb.EstimateClipRequest(frame_set=frame_set(cam01=data, cam02=data)) for _ in range(3)]
+    chunks = [chunk(camera, data) for camera in RIG.names for _ in range(2)]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await door.clip([start(), *(chunks if kind == "videos" else sets)])
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert isinstance(problem(caught.value), Overloaded)
+    assert "no room on its disk" in str(caught.value.details())
+
+
 async def test_caller_that_goes_away_while_uploading(door: Door) -> None:
     """An upload that breaks off never reaches the engine, and the next call is served."""
     call = door.stub.EstimateClip()
@@ -428,6 +443,23 @@ async def test_caller_that_goes_away_while_uploading(door: Door) -> None:
 
 
 # health and reflection
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+async def test_broken_messages_to_other_services(door: Door, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    """They are the caller's mistake, too, and no failure that the log would tell."""
+    call: Any = door.channel.stream_stream(method)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        [answer async for answer in call(iter([b"\xff\xff"]))]
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not caplog.records
 
 
 async def health_of(door: Door, service: str) -> int:

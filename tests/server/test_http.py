@@ -477,6 +477,17 @@ def check_problem(response: httpx.Response, status: int, kind: str, field: str |
     assert found == (status, status, kind, field, camera), problem.detail
 
 
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer comes, says why and what to do, and the rest of the upload does not keep it from the client."""
+    monkeypatch.setattr("synpose_server.http.form.TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: SIM115
+    with serve(FakeEngine(Settings())) as url:
+        for _ in range(5):
+            response = httpx.post(f"{url}/v1/pose3d", files=[FILES[0], ("video", ("cam01.mp4", bytes(8 << 20)))])
+            assert response.status_code == 503
+            assert "no room on its disk" in response.json()["detail"]
+            assert response.headers["retry-after"]
+
+
 def test_an_unoffered_format_is_refused_before_the_body_is_read(url: str) -> None:
     """406 comes although the announced body never does."""
     head = b"POST /v1/pose3d HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nContent-Length: 1000\r\n\r\n"

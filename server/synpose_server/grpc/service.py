@@ -59,10 +59,10 @@ class PoseService(pb_grpc.PoseServiceServicer):
                         await upload.take(request)
                         if request.HasField("start"):
                             await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
+                    rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
             except SynposeError:
                 await _let_finish(request_iterator)
                 raise
-            rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
             async with self._bridge.estimate(rig, sources, upload.options, timestamps, job) as running:
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
                 async for frame in running:
