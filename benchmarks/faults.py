@@ -1,11 +1,17 @@
 """What becomes of live streams when something goes wrong: a table of faults and what came out.
 
     python benchmarks/faults.py
-    python benchmarks/faults.py --only server-killed abandoned --abandoned 1000
+    python benchmarks/faults.py --only server-killed abandoned --rounds 1
+    python benchmarks/faults.py --soak 20
 
 A server is started, and a neighbour plays a stream at `--share` of the rate that the machine holds, throughout. Each
-fault is done to another stream, of twice that rate. Told are what came out, results that were lost or came twice in
-mode `every`, by how much the neighbour's p99 moved from a stretch just before, and the memory of the server.
+fault is done to another stream, of twice that rate, `--rounds` times; before each time and after the last comes a
+control of `--seconds`, in which that stream goes well. Told are what came out, results that were lost or came twice in
+mode `every`, the neighbour's p99 over all of its results in the controls and during the faults, and the memory of the
+server. The p99 of every other control against that of the rest is what this machine moves it by without a fault.
+
+`--soak` does the faults one after another for so many minutes, a neighbour beside them, and tells the memory of the
+server in the four quarters of that time.
 """
 
 from __future__ import annotations
@@ -18,14 +24,16 @@ import random
 import shutil
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from cameras import workload
@@ -34,12 +42,14 @@ from synpose import live_wire
 from synpose.bench import Load, Workload
 from synpose.bench.loopback import Loopback, loopback
 from synpose.bench.measured import percentile
-from synpose.bench.streams import fill_streams, play_streams
+from synpose.bench.streams import fill_streams
 from synpose.client import AsyncClient
-from synpose.errors import ServerError
+from synpose.errors import SynposeError
 from synpose.live import Capture, LivePose, Start, StreamPolicy
 from synpose.live_client import AsyncLiveStream
 from synpose.transports.grpc import GrpcTransport
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -248,7 +258,7 @@ async def server_killed(trial: Trial) -> str:
 
 
 async def disk_full(trial: Trial) -> str:
-    """Uploads spool to a disk of 1 MiB (a server of its own)."""
+    """Uploads spool to a disk of 1 MiB, over both doors (a server of its own)."""
     folder = Path(tempfile.mkdtemp())
     if os.system(f"mount -t tmpfs -o size=1m none {folder} 2>/dev/null") != 0:
         return "not tried: no small disk can be mounted here"
@@ -265,8 +275,14 @@ async def disk_full(trial: Trial) -> str:
                     try:
                         response = await http.post("/v1/pose3d", files=files)
                         statuses[response.status_code] += 1
-                    except httpx.TransportError:  # the server has answered and does not take the rest
+                    except httpx.TransportError:
                         statuses["closed"] += 1
+                async with AsyncClient(server.grpc) as client:
+                    for _ in range(5):
+                        try:
+                            await client.estimate(dict.fromkeys(trial.work.cameras, video), trial.work.rig)
+                        except SynposeError as error:
+                            statuses[type(error).__name__] += 1
                 ready = (await http.get("/readyz")).status_code
             door = Trial(server, trial.work, 2, 0, trial.models, trial.fps)
             done = await play(door)
@@ -324,6 +340,7 @@ async def abandoned(trial: Trial) -> str:
     return f"{trial.abandoned} left; memory in MiB {memory}"
 
 
+OWN_SERVERS = ("disk-full", "server-killed")
 FAULTS: Mapping[str, Fault] = {
     "client-killed": client_killed,
     "camera-lost": camera_lost,
@@ -354,61 +371,127 @@ def rss(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-async def neighbour(trial: Trial, fps: float, seconds: float) -> AsyncGenerator[float, None]:
-    """The p99 of a stream that plays, stretch after stretch."""
-    work = Workload(trial.work.rig, trial.work.frame_sets, trial.work.options, fps)
-    policy = StreamPolicy(mode="every", cameras=work.cameras)
-    while True:
-        async with AsyncClient(trial.server.grpc) as client:
-            done = await play_streams(client, work, Load(seconds), 1, policy)
-        yield percentile(done.report.latencies, 99)
+async def neighbour(trial: Trial, fps: float, work: Awaitable[T]) -> tuple[T, list[float]]:
+    """The result of `work`, and the latencies of a stream that plays until it is there."""
+    sent: dict[float, float] = {}
+    latencies: list[float] = []
+    working = asyncio.ensure_future(work)
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        start, number = time.monotonic(), 0
+        while not working.done() or not number:
+            sent[number / fps] = time.monotonic()
+            await stream.send(number / fps, trial.images(number))
+            number += 1
+            await asyncio.sleep(max(0.0, start + number / fps - time.monotonic()))
+        await stream.end()
+
+    async with (
+        AsyncClient(trial.server.grpc) as client,
+        client.live(trial.work.rig, trial.policy(), model=trial.work.options.model) as stream,
+    ):
+        feeding = asyncio.create_task(feed(stream))
+        async for pose in stream:
+            latencies.append(time.monotonic() - sent[pose.frame.timestamp])
+        await feeding
+    return await working, latencies
 
 
-async def measure(trial: Trial, names: list[str], share: float) -> None:
+async def control(trial: Trial) -> str:
+    """The stream that faults are done to, without one."""
+
+    async def feed(stream: AsyncLiveStream) -> None:
+        for number in trial.instants():
+            await stream.send(number / trial.fps, trial.images(number))
+            await asyncio.sleep(1 / trial.fps)
+        await stream.end()
+
+    poses, _ = await trial.stream(feed, trial.policy())
+    return balance(poses, len(trial.instants()))
+
+
+async def tried(fault: Fault, trial: Trial) -> str:
+    """What came of a fault, or that nothing came in time."""
+    try:
+        async with asyncio.timeout(120 + trial.abandoned):
+            return await fault(trial)
+    except (SynposeError, TimeoutError) as error:
+        return f"FAILED: {error!r}"
+
+
+async def prepare(trial: Trial, share: float) -> float:
+    """Set the rate of the stream that faults are done to; that of the neighbour, in frame sets a second."""
     async with AsyncClient(trial.server.grpc) as client:
         policy = StreamPolicy(mode="every", cameras=trial.work.cameras)
         done = await fill_streams(client, trial.work, Load(5), 1, policy)
-    fps = share * done.report.throughput
-    trial.fps = 2 * fps
     held = done.report.throughput
+    fps = share * held
+    trial.fps = 2 * fps
     print(f"held {held:.1f} frame sets/s; neighbour {fps:.1f}, the other {trial.fps:.1f}", flush=True)
+    return fps
+
+
+async def measure(trial: Trial, names: list[str], share: float, rounds: int) -> None:
+    fps = await prepare(trial, share)
     for name in names:
-        own = name not in ("server-killed", "disk-full")  # those have servers of their own
-        before = [p99 async for p99 in _some(neighbour(trial, fps, trial.seconds), 1)] if own else []
-        beside = asyncio.create_task(_first(neighbour(trial, fps, trial.seconds))) if own else None
-        try:
-            async with asyncio.timeout(120):
-                out = await FAULTS[name](trial)
-        except (ServerError, TimeoutError) as error:
-            out = f"FAILED: {error!r}"
-        moved = ""
-        if beside is not None:
-            p99 = await beside
-            moved = f" | p99 {statistics.median(before) * 1e3:.0f} -> {p99 * 1e3:.0f} ms"
-        print(f"{name} | {out}{moved} | {rss(trial.server.pid):.0f} MiB", flush=True)
+        if name in OWN_SERVERS:
+            print(f"{name} | {await tried(FAULTS[name], trial)}", flush=True)
+            continue
+        controls = [(await neighbour(trial, fps, control(trial)))[1]]
+        faulty: list[float] = []
+        for _ in range(rounds):
+            out, latencies = await neighbour(trial, fps, tried(FAULTS[name], trial))
+            faulty += latencies
+            controls.append((await neighbour(trial, fps, control(trial)))[1])
+        one, other = (percentile([*chain(*controls[k::2])], 99) for k in (0, 1))
+        quiet, loud = percentile([*chain(*controls)], 99), percentile(faulty, 99)
+        moved = (
+            f"p99 {quiet * 1e3:.0f} -> {loud * 1e3:.0f} ms ({loud / quiet - 1:+.0%}; without {other / one - 1:+.0%})"
+        )
+        print(f"{name} | {out} | {moved} | {rss(trial.server.pid):.0f} MiB", flush=True)
 
 
-async def _some(values: AsyncGenerator[float, None], count: int) -> AsyncGenerator[float, None]:
-    for _ in range(count):
-        yield await anext(values)
-    await values.aclose()
+async def soak(trial: Trial, share: float, minutes: float) -> bool:
+    """Do the faults in turn for so long; whether memory in the last quarter is that of the second."""
+    fps = await prepare(trial, share)
+    memory: list[float] = []
+    done: Counter[str] = Counter()
+
+    async def sample() -> None:
+        while True:
+            memory.append(rss(trial.server.pid))
+            await asyncio.sleep(1)
+
+    async def faults() -> None:
+        until = time.monotonic() + 60 * minutes
+        for name in cycle(name for name in FAULTS if name not in OWN_SERVERS):
+            if time.monotonic() >= until:
+                return
+            out = await tried(FAULTS[name], trial)
+            done[name] += 1
+            if out.startswith("FAILED"):
+                print(f"{name} | {out}", flush=True)
+
+    sampling = asyncio.create_task(sample())
+    _, latencies = await neighbour(trial, fps, faults())
+    sampling.cancel()
+    quarter = max(1, len(memory) // 4)
+    means = [statistics.mean(memory[k * quarter : (k + 1) * quarter]) for k in range(4)]
+    print(f"{minutes:g} minutes: {dict(done)}; neighbour's p99 {percentile(latencies, 99) * 1e3:.0f} ms")
+    print("memory in MiB, mean of each quarter: " + ", ".join(f"{mean:.0f}" for mean in means))
+    return means[3] <= 1.05 * means[1]
 
 
-async def _first(values: AsyncGenerator[float, None]) -> float:
-    try:
-        return await anext(values)
-    finally:
-        await values.aclose()
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="fast")
     parser.add_argument("--cameras", type=int, default=3)
     parser.add_argument("--width", type=int, default=360)
     parser.add_argument("--seconds", type=float, default=10, help="of each fault")
     parser.add_argument("--share", type=float, default=0.2, help="of the machine that the neighbour uses")
-    parser.add_argument("--abandoned", type=int, default=200, help="streams")
+    parser.add_argument("--rounds", type=int, default=3, help="of each fault")
+    parser.add_argument("--abandoned", type=int, default=1000, help="streams")
+    parser.add_argument("--soak", type=float, nargs="?", const=20.0, metavar="MINUTES", help="(20 if not told)")
     parser.add_argument("--only", nargs="+", choices=tuple(FAULTS), default=list(FAULTS))
     args = parser.parse_args()
     logging.getLogger("synpose").setLevel(logging.ERROR)  # reconnecting is what is asked for
@@ -419,8 +502,12 @@ def main() -> None:
         shutil.copytree(Path(synpose_model.__file__).parent / "bundles", models)
         with loopback({"SYNPOSE_MODELS": str(models), "SYNPOSE_ADMIN": "true"}) as server:
             trial = Trial(server, workload(args.cameras, args.width, args.model), args.seconds, args.abandoned, models)
-            asyncio.run(measure(trial, args.only, args.share))
+            if args.soak is None:
+                asyncio.run(measure(trial, args.only, args.share, args.rounds))
+                return 0
+            trial.abandoned = min(args.abandoned, 50)  # a turn
+            return 0 if asyncio.run(soak(trial, args.share, args.soak)) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
