@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -40,7 +40,7 @@ class Options:
         if self.fps is not None:
             if isinstance(self.fps, bool) or not isinstance(self.fps, int | float):
                 raise OptionsError("fps must be a number", field="options.fps")
-            if not math.isfinite(self.fps) or not 1 <= self.fps <= 1000:
+            if not 1 <= self.fps <= 1000:
                 raise OptionsError("fps must be between 1 and 1000", field="options.fps")
 
     @classmethod
@@ -61,5 +61,5 @@ def known_options(cls: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` of parsed JSON is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` of parsed JSON is a finite number; an integer may be beyond all floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

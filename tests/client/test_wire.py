@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synpose.calibration_options import CalibrationOptions
 from synpose.errors import STATUS, InvalidInput, NotFound, OptionsError, SynposeError, from_problem, to_problem
+from synpose.live import StreamPolicy
 from synpose.options import Options
 from synpose.pose import Frame, ModelInfo, Notice, Person, PoseHeader
 from synpose.skeleton import SKELETONS
@@ -39,6 +41,18 @@ def test_options_survive(options: Options) -> None:
 def test_unset_options_take_the_defaults() -> None:
     """An empty message means the default options."""
     assert options_from_message(pb.Options()) == Options()
+
+
+def test_numbers_beyond_all_floats_are_refused() -> None:
+    """JSON's integers may be of any length; none is taken for a number that means something."""
+    for options in (
+        lambda: Options.from_mapping({"fps": 10**400}),
+        lambda: StreamPolicy.from_mapping({"max_wait": 10**400}),
+        lambda: StreamPolicy.from_mapping({"sync_window": -(10**400)}),
+        lambda: CalibrationOptions.from_mapping({"height": 10**400}),
+    ):
+        with pytest.raises(OptionsError):
+            options()
 
 
 def test_set_but_empty_options_are_refused() -> None:
