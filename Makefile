@@ -20,7 +20,7 @@ test: .venv/test
 	@touch $@
 
 .venv/test: pyproject.toml
-	scripts/install "$(PYTHON)" server,cpu,demo,train,datasets,formats,notebook,docs,dev
+	scripts/install "$(PYTHON)" server,cpu,demo,train,datasets,formats,notebook,docs,ray,dev
 	@touch $@ .venv/demo
 
 clean:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import synpose
 import synpose_model
 from synpose.errors import NotFound
 from synpose.live import StreamPolicy
+from synpose.open_inference import inference_pb2, inference_pb2_grpc
 from synpose.options import Options
 from synpose.pose import Frame
 from synpose_server.engine import Engine
@@ -27,7 +29,9 @@ from synpose_server.settings import Settings
 
 MODEL = "fast"
 BUNDLES = Path(synpose_model.__file__).parent / "bundles"
-LOOK_AHEAD: int = json.loads((BUNDLES / MODEL / "manifest.json").read_text())["look_ahead"]
+MANIFEST = json.loads((BUNDLES / MODEL / "manifest.json").read_text())
+LOOK_AHEAD: int = MANIFEST["look_ahead"]
+CROP = (MANIFEST["crop_size"],) * 2
 EVERY = StreamPolicy(mode="every")
 AGREE = 1e-4  # metres
 TIMES = [k / FPS for k in range(FRAMES)]
@@ -131,3 +135,31 @@ def test_calibrations_are_known_everywhere(server: Server) -> None:
         for _ in range(3):
             with client.live(synpose.Hash(digest), EVERY, model=MODEL) as stream:
                 assert len(list(stream.follow([(0.0, SETS[0])]))) == 1
+
+
+def test_raw_graphs_are_answered_alike(server: Server) -> None:
+    """The Open Inference Protocol gives the same numbers over HTTP and gRPC, and the same refusal."""
+    images = np.random.default_rng(0).integers(0, 255, (2, *CROP, 3)).astype(np.uint8)
+    tensor = {"name": "images", "shape": list(images.shape), "datatype": "UINT8"}
+    url = f"{server.url}/v2/models/{MODEL}.spatial"
+    answer = httpx.post(f"{url}/infer", json={"inputs": [{**tensor, "data": images.ravel().tolist()}]}, timeout=60)
+    by_http = {output["name"]: output["data"] for output in answer.json()["outputs"]}
+    with grpc.insecure_channel(server.target) as channel:
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert stub.ServerLive(inference_pb2.ServerLiveRequest()).live
+        assert stub.ServerReady(inference_pb2.ServerReadyRequest()).ready
+        assert stub.ServerMetadata(inference_pb2.ServerMetadataRequest()).name == "synpose"
+        assert stub.ModelReady(inference_pb2.ModelReadyRequest(name=f"{MODEL}.spatial")).ready
+        metadata = stub.ModelMetadata(inference_pb2.ModelMetadataRequest(name=f"{MODEL}.spatial"))
+        assert [output.name for output in metadata.outputs] == list(by_http)
+        request = inference_pb2.ModelInferRequest(model_name=f"{MODEL}.spatial", raw_input_contents=[images.tobytes()])
+        request.inputs.add(**tensor)
+        response = stub.ModelInfer(request, timeout=60)
+        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+            np.testing.assert_allclose(np.frombuffer(raw, np.float32), by_http[output.name], atol=1e-3)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelReady(inference_pb2.ModelReadyRequest(name="none.spatial"))
+    assert (caught.value.code(), httpx.get(f"{server.url}/v2/models/none.spatial").status_code) == (
+        grpc.StatusCode.NOT_FOUND,
+        404,
+    )

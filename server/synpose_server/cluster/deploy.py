@@ -52,7 +52,10 @@ def run(settings: Settings, say: Callable[[str], object]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     alone = "RAY_ADDRESS" not in os.environ
     local = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES} if alone else {}
-    ray.init(namespace="serve", log_to_driver=False, **local)
+    try:
+        ray.init(namespace="serve", log_to_driver=False, **local)
+    except Exception as error:  # of kinds of its own, and of none
+        raise ServerError(f"Ray did not start: {error}") from error
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):  # after Ray has set handlers of its own
         signal.signal(signum, lambda *_: stop.set())
