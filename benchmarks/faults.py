@@ -321,7 +321,7 @@ async def model_swapped(trial: Trial) -> str:
 
 
 async def abandoned(trial: Trial) -> str:
-    """Streams that are begun, sent a few frame sets and left without a word."""
+    """Streams that are begun, sent a few frame sets, at the rate of a good one, and left without a word."""
     memory = []
     for number in range(trial.abandoned):
         transport = GrpcTransport(trial.server.grpc)
@@ -335,6 +335,7 @@ async def abandoned(trial: Trial) -> str:
             await call.read()
         call.cancel()
         await transport.aclose()
+        await asyncio.sleep((1 + number % 4) / trial.fps)
         if number % max(1, trial.abandoned // 10) == 0:
             memory.append(round(rss(trial.server.pid)))
     return f"{trial.abandoned} left; memory in MiB {memory}"
@@ -413,7 +414,7 @@ async def control(trial: Trial) -> str:
 async def tried(fault: Fault, trial: Trial) -> str:
     """What came of a fault, or that nothing came in time."""
     try:
-        async with asyncio.timeout(120 + trial.abandoned):
+        async with asyncio.timeout(120 + 2 * trial.abandoned):
             return await fault(trial)
     except (SynposeError, TimeoutError) as error:
         return f"FAILED: {error!r}"
