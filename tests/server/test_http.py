@@ -19,7 +19,8 @@ from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 
 from synpose.calibration import write_calibration
-from synpose.errors import LimitExceeded
+from synpose.client import Client
+from synpose.errors import LimitExceeded, Overloaded
 from synpose.formats import FORMATS, Format
 from synpose.formats import json as pose_json
 from synpose.rig import Camera, Rig
@@ -486,6 +487,8 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             assert response.status_code == 503
             assert "no room on its disk" in response.json()["detail"]
             assert response.headers["retry-after"]
+        with Client(url) as client, pytest.raises(Overloaded, match="no room on its disk"):
+            client.estimate({"cam01": bytes(40 << 20), "cam02": b"two"}, RIG)
 
 
 def test_an_unoffered_format_is_refused_before_the_body_is_read(url: str) -> None:

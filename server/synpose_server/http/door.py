@@ -33,7 +33,8 @@ _SCOPES = (  # the first that begins a path names the scope of its key; any key 
 _UNCOUNTED = (*_OPEN, "/metrics")  # answered until the very end
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 _REQUEST_ID = REQUEST_ID.encode()
-_DROP_SECONDS, _DROP_BYTES = 2.0, 16 << 20
+_DROP_SECONDS, _DROP_BYTES = 5.0, 512 << 20  # clips are large, and dropping bytes costs next to nothing
+_DROP_PAUSE_SECONDS = 1.0
 _REFUSED, _KEY_SECONDS, _KEY_BYTES = 4401, 10.0, 4096
 
 
@@ -178,5 +179,9 @@ async def _drop(receive: Receive) -> None:
     left = _DROP_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DROP_SECONDS):
-            while left > 0 and (message := await receive()).get("more_body"):
+            while left > 0:
+                async with asyncio.timeout(_DROP_PAUSE_SECONDS):
+                    message = await receive()
+                if not message.get("more_body"):
+                    return
                 left -= len(message["body"])
