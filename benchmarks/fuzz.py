@@ -363,6 +363,10 @@ async def fuzz(server: Loopback, samples: Samples, args: argparse.Namespace) -> 
             wire = Wire(client, channel, server.http.replace("http://", "ws://") + "/v1/stream")
             truth = np.array(await joints_of(samples, wire, 0), float)
             assert truth.size, "nobody is seen in the good request"
+            for form in FORMATS:  # whose libraries are loaded when they are first used
+                await wire.post(
+                    f"/v1/convert?format={form}", dump(samples.answer), {"content-type": "application/json"}
+                )
             numbers = iter(range(args.first, args.first + args.count))
 
             async def work() -> None:
