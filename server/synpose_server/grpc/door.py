@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -12,12 +12,13 @@ import grpc.aio
 from synpose.errors import SynposeError, status_of
 from synpose_server.auth import Gate, secret_of
 from synpose_server.calls import REQUEST_ID, call
-from synpose_server.grpc.errors import Context, Handler, abort
+from synpose_server.grpc.errors import Context, Handler, abort, let_finish
 from synpose_server.lifecycle import Lifecycle
 
 __all__ = ["DoorInterceptor"]
 
 _HEALTH = "/grpc.health.v1.Health/"
+_REFUSED_SECONDS = 1.0  # that a caller who streams may go on
 _SCOPES = {  # of a call's key; any key does for other methods
     "EstimatePose3D": "estimate",
     "EstimateClip": "estimate",
@@ -47,9 +48,11 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
         kind = ("unary" if not handler.request_streaming else "stream") + (
             "_stream" if handler.response_streaming else "_unary"
         )
-        wrap = self._streamed if handler.response_streaming else self._single
+        behaviour, streams = getattr(handler, kind), handler.request_streaming
+        single = not handler.response_streaming
+        wrapped = self._single(method, behaviour) if single else self._streamed(method, behaviour, streams)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        guarded = make(wrap(method, getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
+        guarded = make(wrapped, handler.request_deserializer, handler.response_serializer)
         return cast("Handler", guarded)
 
     def _single(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
@@ -59,9 +62,9 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
 
         return answered
 
-    def _streamed(self, method: str, behaviour: Callable[[Any, Context], Any]) -> Callable[..., Any]:
+    def _streamed(self, method: str, behaviour: Callable[[Any, Context], Any], streams: bool) -> Callable[..., Any]:
         async def answered(request: Any, context: Context) -> None:
-            async with self._passed(method, context):
+            async with self._passed(method, context, request if streams else None):
                 answers = behaviour(request, context)
                 if not inspect.isasyncgen(answers):
                     await answers
@@ -73,7 +76,9 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
         return answered
 
     @asynccontextmanager
-    async def _passed(self, method: str, context: Context) -> AsyncGenerator[None, None]:
+    async def _passed(
+        self, method: str, context: Context, requests: AsyncIterable[Any] | None = None
+    ) -> AsyncGenerator[None, None]:
         given = context.invocation_metadata() or ()
         headers = {key: value for key, value in given if isinstance(value, str)}
         with call("grpc", method, headers, context.peer()) as current, ExitStack() as stack:
@@ -87,6 +92,8 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
                 current.status = _code(context)
             except SynposeError as error:
                 current.status, current.reason = status_of(error).grpc, status_of(error).type
+                if requests is not None:
+                    await let_finish(aiter(requests), _REFUSED_SECONDS)
                 await abort(context, error)
             except grpc.aio.AbortError:
                 current.status = _code(context)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -17,14 +16,13 @@ from synpose.v1 import pose_pb2 as pb
 from synpose.v1 import pose_pb2_grpc as pb_grpc
 from synpose.wire import ACCEPTED_HEADER, frame_to_message, header_to_message, skeleton_to_message
 from synpose_server.bridge import Bridge
+from synpose_server.grpc.errors import let_finish
 from synpose_server.grpc.upload import ClipUpload, check_length, check_size, images_of, start_of, timestamp_of
 from synpose_server.job import Job
 from synpose_server.live import converse
 from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
-
-_DROP_SECONDS, _IDLE_SECONDS = 5.0, 0.1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -61,7 +59,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
                             await context.send_initial_metadata(((ACCEPTED_HEADER, "accepted"),))
                     rig, sources, timestamps = upload.rig, upload.sources(), upload.timestamps()
             except SynposeError:
-                await _let_finish(request_iterator)
+                await let_finish(request_iterator)
                 raise
             async with self._bridge.estimate(rig, sources, upload.options, timestamps, job) as running:
                 yield pb.EstimateClipResponse(header=header_to_message(running.header))
@@ -99,15 +97,3 @@ class PoseService(pb_grpc.PoseServiceServicer):
 
 def _answer(header: PoseHeader, frames: Sequence[Frame]) -> pb.EstimatePose3DResponse:
     return pb.EstimatePose3DResponse(header=header_to_message(header), frames=map(frame_to_message, frames))
-
-
-async def _let_finish(requests: AsyncIterator[pb.EstimateClipRequest]) -> None:
-    """Drop what a caller still sends, for seconds at most, before the call is ended with an error.
-
-    grpc.aio's clients (seen with 1.85) lose the status of a call that ends while one of their writes waits: they report
-    INTERNAL instead.
-    """
-    with suppress(TimeoutError, StopAsyncIteration):
-        async with asyncio.timeout(_DROP_SECONDS):
-            while True:
-                await asyncio.wait_for(anext(requests), _IDLE_SECONDS)
