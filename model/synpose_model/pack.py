@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,11 +38,13 @@ class Recipe:
 
     `spatial` is a checkpoint of the task `spatial`, or a bundle's name. `look_ahead` is how many later frames the
     answer of a clip may use; `restores_sides` is false for networks that were trained without exchanged sides.
+    `sigma_scales` multiply the sigma of as many cameras as their place says, from none on; the last holds for more.
     """
 
     spatial: str = "accurate"
     look_ahead: int = 0
     restores_sides: bool = True
+    sigma_scales: Sequence[float] = ()
     version: str = "0.1.0"
     description: str = ""
     provenance: Mapping[str, Any] | None = None
@@ -68,6 +70,10 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
         seen = (data / "sightings_validation.npz").exists()
         task = (SightingsTask if seen else RaysTask)(config.task, data)
         task.fit_sigma(network, network.config.window - 1 - recipe.look_ahead)
+    if recipe.sigma_scales:
+        last = len(recipe.sigma_scales) - 1
+        places = torch.arange(len(network.sigma_scale)).clamp(max=last)
+        network.sigma_scale *= torch.tensor(recipe.sigma_scales)[places]
     folder.mkdir(parents=True, exist_ok=True)
     spatial = _spatial(recipe.spatial, folder)
     if spatial.keypoints != network.config.keypoints:

@@ -45,7 +45,7 @@ class Measures:
 
     A missing joint counts as 250 mm in every error. `root_mpjpe` is relative to the middle of the hips, `p_mpjpe` after
     the best similarity transform of each frame. `within_one_sigma` and `within_two_sigma` are of the joints that are
-    known.
+    known, and `sigma_scale` is how many sigma 68.27 % of them lie within: 1 if sigma is what it should be.
     """
 
     mpjpe: float
@@ -55,6 +55,7 @@ class Measures:
     auc: float
     within_one_sigma: float
     within_two_sigma: float
+    sigma_scale: float
     missing: float
 
 
@@ -252,6 +253,7 @@ def measure(cases: Sequence[Case], joints: Sequence[int], views: Sequence[int] |
         auc=auc(said, truth),
         within_one_sigma=_mean(error[told] <= sigma[told]),
         within_two_sigma=_mean(error[told] <= 2 * sigma[told]),
+        sigma_scale=float(np.quantile(error[told] / sigma[told], 0.6827)) if told.any() else np.nan,
         missing=_mean(~np.isfinite(said).all(-1)[asked]),
     )
 

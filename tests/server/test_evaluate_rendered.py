@@ -96,6 +96,7 @@ def test_sigma_is_judged_by_the_joints_that_are_known() -> None:
     m = measure([case(joints, sigma=0.01)], others)
     assert m.within_one_sigma == pytest.approx(1 / 3)
     assert m.within_two_sigma == pytest.approx(2 / 3)
+    assert m.sigma_scale == pytest.approx(np.quantile((0, 1.5, 2.5), 0.6827))
 
 
 def test_joints_without_truth_are_left_out() -> None:
