@@ -33,7 +33,6 @@ __all__ = [
 Array = NDArray[np.float64]
 
 MISSING = 0.25  # metres that a missing joint counts as
-_SUBSETS = 6  # of the cameras of a clip, at most, of each size that was asked for
 LIMBS = list(BODY27.limb_joints)
 _HIPS = [BODY27.joints.index(f"{side}_hip") for side in ("left", "right")]
 _SURE = 0.1  # of the person's extent in the image, within which a keypoint counts as right
@@ -166,9 +165,10 @@ def evaluate_rendered(
     baselines: Mapping[str, Baseline],
     skipped: Mapping[str, str],
     sizes: Sequence[int] = (),
+    subsets: int = 6,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> RenderedReport:
-    """Estimate every clip by every model, from all its cameras and from subsets of as many as `sizes` say.
+    """Estimate every clip by every model, from all its cameras and from `subsets` of as many as `sizes` say.
 
     `engines` are by model. `baselines` run on the detections of each spatial graph once, those of the first model that
     has it, and are called "baseline (model)". A model that needs more cameras than a subset has is left out there.
@@ -178,7 +178,7 @@ def evaluate_rendered(
     """
     crowds = [clip for clip in clips if clip.others]
     clips = [clip for clip in clips if not clip.others]
-    chosen = [(clip, cameras) for clip in clips for cameras in camera_choices(clip, sizes)]
+    chosen = [(clip, cameras) for clip in clips for cameras in camera_choices(clip, sizes, subsets)]
     total = len(engines) * sum(len(clip.joints) * len(cameras) for clip, cameras in chosen)
     done = 0
     cases: list[Case] = []
@@ -214,16 +214,18 @@ def evaluate_rendered(
     return RenderedReport(clips, cases, keypoints, skipped, followed)
 
 
-def camera_choices(clip: RenderedClip, sizes: Sequence[int]) -> list[tuple[str, ...]]:
-    """All cameras of `clip`, and of every subset as large as one of `sizes` up to six, drawn by the clip's name."""
+def camera_choices(clip: RenderedClip, sizes: Sequence[int], most: int = 6) -> list[tuple[str, ...]]:
+    """All cameras of `clip`, and of every subset as large as one of `sizes` up to `most`, drawn by the clip's name."""
     names = clip.rig.names
     if wrong := [size for size in sizes if size < 1]:
         raise InvalidInput(f"{wrong[0]} cameras cannot give 3D", field="cameras")
+    if most < 1:
+        raise InvalidInput(f"{most} subsets are none", field="subsets")
     choices = [names]
     rng = np.random.default_rng(list(clip.name.encode()))
     for size in sorted(set(sizes)):
         subsets = list(combinations(names, size)) if size < len(names) else []
-        order = rng.permutation(len(subsets))[:_SUBSETS]
+        order = rng.permutation(len(subsets))[:most]
         choices += [subsets[i] for i in sorted(order)]
     return choices
 

@@ -213,6 +213,9 @@ def test_choices_of_cameras() -> None:
     assert len(set(choices)) == 13
     assert choices == camera_choices(six, (2, 3))
     assert len(camera_choices(six, (1,))) == 7
+    assert len(camera_choices(six, (2, 3), 2)) == 5
+    with pytest.raises(InvalidInput, match="0 subsets are none"):
+        camera_choices(six, (2,), 0)
     with pytest.raises(InvalidInput, match="0 cameras cannot give 3D"):
         camera_choices(six, (0,))
 

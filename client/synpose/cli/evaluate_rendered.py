@@ -43,8 +43,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--baselines", nargs="*", metavar="NAME", help="plain, robust, pose2sim, aniposelib; without names all"
     )
     parser.add_argument(
-        "--cameras", nargs="+", type=int, default=[], metavar="N", help="also N cameras of each clip, up to six subsets"
+        "--cameras",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="also N cameras of each clip, several subsets",
     )
+    parser.add_argument("--subsets", type=int, default=6, metavar="N", help="how many for each number of cameras (6)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measures, by group and by clip")
 
 
@@ -76,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
             baselines,
             skipped,
             args.cameras,
+            args.subsets,
             lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
         )
         if write:
