@@ -25,13 +25,15 @@ from typing import Any
 import av
 import numpy as np
 import psutil
-from tests.e2e.browser import chromium
 
 from synpose.calibration import write_calibration
 from synpose.formats import ndjson
 from synpose.pose import Frame, ModelInfo, Person, PoseHeader, PoseSequence
 from synpose.rig import Camera, Rig
 from synpose.skeleton import HALPE26
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # whatever the folder it is started in
+from tests.e2e.browser import chromium
 
 FPS, FRAMES, SIZE = 30, 18_000, (640, 360)
 SPEED = 8
