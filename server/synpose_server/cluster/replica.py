@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -34,6 +34,17 @@ T = TypeVar("T")
 
 _UNBOUNDED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _OF_THE_CONNECTION = ("user-agent", "content-type", "te")
+
+
+def _unary(stub: str, method: str, answer: Callable[[], T]) -> Callable[..., Awaitable[T]]:
+    """A method that passes one message on to `method` of the replica's `stub`, and the answer back."""
+
+    async def passed_on(self: Replica, request: Any, grpc_context: RayServegRPCContext) -> T:
+        call = getattr(getattr(self, stub), method)(request, metadata=_metadata(grpc_context))
+        return await _answer(call, grpc_context, answer())
+
+    passed_on.__name__ = method
+    return passed_on
 
 
 @serve.ingress(None)
@@ -83,13 +94,17 @@ class Replica:
         await asyncio.to_thread(self._bridge.close)
         self._folder.cleanup()
 
-    async def EstimatePose3D(  # noqa: N802 - the names in the proto
-        self, request: pb.EstimatePose3DRequest, grpc_context: RayServegRPCContext
-    ) -> pb.EstimatePose3DResponse:
-        call = self._pose.EstimatePose3D(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, pb.EstimatePose3DResponse())
+    EstimatePose3D = _unary("_pose", "EstimatePose3D", pb.EstimatePose3DResponse)
+    ListModels = _unary("_pose", "ListModels", pb.ListModelsResponse)
+    ListSkeletons = _unary("_pose", "ListSkeletons", pb.ListSkeletonsResponse)
+    ServerLive = _unary("_inference", "ServerLive", inference_pb2.ServerLiveResponse)
+    ServerReady = _unary("_inference", "ServerReady", inference_pb2.ServerReadyResponse)
+    ServerMetadata = _unary("_inference", "ServerMetadata", inference_pb2.ServerMetadataResponse)
+    ModelReady = _unary("_inference", "ModelReady", inference_pb2.ModelReadyResponse)
+    ModelMetadata = _unary("_inference", "ModelMetadata", inference_pb2.ModelMetadataResponse)
+    ModelInfer = _unary("_inference", "ModelInfer", inference_pb2.ModelInferResponse)
 
-    async def EstimateClip(  # noqa: N802
+    async def EstimateClip(  # noqa: N802 - the names in the proto
         self, requests: AsyncIterator[pb.EstimateClipRequest], grpc_context: RayServegRPCContext
     ) -> AsyncGenerator[pb.EstimateClipResponse, None]:
         call = self._pose.EstimateClip(requests, metadata=_metadata(grpc_context))
@@ -102,54 +117,6 @@ class Replica:
         call = self._pose.StreamPoses(requests, metadata=_metadata(grpc_context))
         async for response in _answers(call, grpc_context, pb.StreamPosesResponse()):
             yield response
-
-    async def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, grpc_context: RayServegRPCContext
-    ) -> pb.ListModelsResponse:
-        call = self._pose.ListModels(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, pb.ListModelsResponse())
-
-    async def ListSkeletons(  # noqa: N802
-        self, request: pb.ListSkeletonsRequest, grpc_context: RayServegRPCContext
-    ) -> pb.ListSkeletonsResponse:
-        call = self._pose.ListSkeletons(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, pb.ListSkeletonsResponse())
-
-    async def ServerLive(  # noqa: N802
-        self, request: inference_pb2.ServerLiveRequest, grpc_context: RayServegRPCContext
-    ) -> inference_pb2.ServerLiveResponse:
-        call = self._inference.ServerLive(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, inference_pb2.ServerLiveResponse())
-
-    async def ServerReady(  # noqa: N802
-        self, request: inference_pb2.ServerReadyRequest, grpc_context: RayServegRPCContext
-    ) -> inference_pb2.ServerReadyResponse:
-        call = self._inference.ServerReady(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, inference_pb2.ServerReadyResponse())
-
-    async def ServerMetadata(  # noqa: N802
-        self, request: inference_pb2.ServerMetadataRequest, grpc_context: RayServegRPCContext
-    ) -> inference_pb2.ServerMetadataResponse:
-        call = self._inference.ServerMetadata(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, inference_pb2.ServerMetadataResponse())
-
-    async def ModelReady(  # noqa: N802
-        self, request: inference_pb2.ModelReadyRequest, grpc_context: RayServegRPCContext
-    ) -> inference_pb2.ModelReadyResponse:
-        call = self._inference.ModelReady(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, inference_pb2.ModelReadyResponse())
-
-    async def ModelMetadata(  # noqa: N802
-        self, request: inference_pb2.ModelMetadataRequest, grpc_context: RayServegRPCContext
-    ) -> inference_pb2.ModelMetadataResponse:
-        call = self._inference.ModelMetadata(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, inference_pb2.ModelMetadataResponse())
-
-    async def ModelInfer(  # noqa: N802
-        self, request: inference_pb2.ModelInferRequest, grpc_context: RayServegRPCContext
-    ) -> inference_pb2.ModelInferResponse:
-        call = self._inference.ModelInfer(request, metadata=_metadata(grpc_context))
-        return await _answer(call, grpc_context, inference_pb2.ModelInferResponse())
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
