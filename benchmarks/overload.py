@@ -27,7 +27,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import cv2
 import httpx
@@ -69,11 +69,16 @@ def main() -> None:
         finally:
             server.terminate()
         server.wait()
-        log.seek(0)
-        lines = [json.loads(line) for line in log if line.startswith("{")]
         for reason in ("overloaded", "deadline-exceeded"):
-            took = [line["seconds"] for line in lines if line.get("reason") == reason]
+            took = refused(log, reason)
             print(f"{reason} by the server's log: {len(took)}, {times(took)}")
+
+
+def refused(log: IO[str], reason: str) -> list[float]:
+    """The seconds of each call that was refused for `reason`, by a server's JSON log."""
+    log.seek(0)
+    lines = [json.loads(line) for line in log if line.startswith("{")]
+    return [line["seconds"] for line in lines if line.get("reason") == reason]
 
 
 async def measure(url: str, args: argparse.Namespace) -> None:

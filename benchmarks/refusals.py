@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import uvloop
 from cameras import workload
 from null_model import Null, NullEngine
-from overload import times
+from overload import refused, times
 
 from synpose.bench import DOORS, Load, closed_loop, open_loop
 from synpose.options import Options
@@ -94,10 +93,7 @@ def main() -> None:
                     asyncio.run(measure(door, http if door == "http" else f"grpc://{rpc}", args))
                 finally:
                     process.terminate()
-            log.seek(0)
-            lines = [json.loads(line) for line in log if line.startswith("{")]
-            took = [line["seconds"] for line in lines if line.get("reason") == "overloaded"]
-            print(f"{door}: refusals in the server's log {times(took)}", flush=True)
+            print(f"{door}: refusals in the server's log {times(refused(log, 'overloaded'))}", flush=True)
 
 
 async def measure(name: str, url: str, args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 import orjson
 
 from synpose.errors import SynposeError
+from synpose.formats import FORMATS
 from synpose_server.bridge import Bridge
 from synpose_server.calibrate.estimate import CalibrationRequest
 from synpose_server.http.problems import problem_of
@@ -17,7 +18,7 @@ from synpose_server.job import Job
 
 __all__ = ["LINES", "calibration_lines"]
 
-LINES = "application/x-ndjson"
+LINES = FORMATS["ndjson"].media_type
 
 _EVERY = 0.25  # seconds between two lines: more than an eye can follow would only cost
 
