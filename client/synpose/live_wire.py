@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, fields
 
-from synpose.errors import InvalidInput
+from synpose.errors import InvalidInput, SynposeError, from_problem, to_problem
 from synpose.live import (
     Ack,
     Capture,
@@ -33,7 +34,7 @@ from synpose.wire import (
     options_to_message,
 )
 
-__all__ = ["from_client", "from_server", "to_client", "to_server"]
+__all__ = ["from_client", "from_server", "problem_from_message", "problem_to_message", "to_client", "to_server"]
 
 
 def to_server(message: ToServer) -> pb.StreamPosesRequest:
@@ -130,6 +131,16 @@ def from_server(message: pb.StreamPosesResponse) -> FromServer:
             header = header_from_message(opened.header)
             return Opened(opened.token, header, opened.next_capture, opened.calibration_hash)
     raise InvalidInput("the server's message is empty")
+
+
+def problem_to_message(error: SynposeError) -> pb.StreamPosesResponse:
+    """What is sent before a stream ends by `error`."""
+    return pb.StreamPosesResponse(problem=pb.StreamProblem(document=json.dumps(to_problem(error))))
+
+
+def problem_from_message(message: pb.StreamPosesResponse) -> SynposeError:
+    """The error by which the stream ends."""
+    return from_problem(json.loads(message.problem.document))
 
 
 def _counters(message: pb.StreamCounters) -> StreamCounters:

@@ -20,13 +20,13 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.crop import MARGIN, Crop, letterbox
 from synpose_model.image import Image
 from synpose_model.rays import ray_distances
+from synpose_model.silhouette import paint_over, silhouette
 from synpose_server.apart import strangers, twins
 from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.observe import count
 from synpose_server.runtime import Model
 from synpose_server.sides import Sides
-from synpose_server.silhouette import paint_over, silhouette
 
 __all__ = ["TrackedPerson", "Tracker"]
 

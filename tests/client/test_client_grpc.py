@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any
 
+import grpc.aio
 import pytest
 from tests.client.test_client import RIG, VIDEOS
 from tests.server.fake_engine import FakeEngine
 
 import synpose
+from synpose import live_wire
+from synpose.errors import Draining
+from synpose.v1 import pose_pb2 as pb
 from synpose_server.bridge import Bridge
 from synpose_server.grpc import GrpcServer
 from synpose_server.settings import Settings
@@ -62,3 +67,34 @@ def test_leaving_a_stream_stops_the_estimate(url: str, engine: FakeEngine) -> No
     with synpose.Client(url, timeout=10) as client, client.stream(VIDEOS, RIG) as stream:
         next(stream)
     assert engine.closed.wait(5)
+
+
+def test_a_stream_learns_why_it_ended_though_the_status_is_lost() -> None:
+    """The message `problem` counts, whatever status the call then seems to have."""
+
+    async def refuse(
+        requests: AsyncIterator[pb.StreamPosesRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.StreamPosesResponse, None]:
+        yield live_wire.problem_to_message(Draining("about to stop"))
+        await context.abort(grpc.StatusCode.INTERNAL, "Internal error from Core")
+
+    async def ask() -> None:
+        server = grpc.aio.server()
+        handler = grpc.stream_stream_rpc_method_handler(
+            refuse, pb.StreamPosesRequest.FromString, pb.StreamPosesResponse.SerializeToString
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("synpose.v1.PoseService", {"StreamPoses": handler}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with synpose.AsyncClient(f"grpc://127.0.0.1:{port}") as client:
+                with pytest.raises(Draining, match="about to stop"):
+                    async with client.live(RIG):
+                        pass
+        finally:
+            await server.stop(0)
+            await asyncio.sleep(0.2)  # for what is left of the ended call
+
+    asyncio.run(ask())

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -23,12 +24,14 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 import synpose
-from synpose import live_json
+from synpose import live_json, live_wire
 from synpose.cli import main
 from synpose.errors import Draining, InvalidInput, NotFound, OptionsError
 from synpose.formats import ndjson
 from synpose.live import Ack, Capture, End, Opened, Resume, Start, StreamPolicy
 from synpose.options import Options
+from synpose.v1 import pose_pb2 as pb
+from synpose.v1 import pose_pb2_grpc as pb_grpc
 
 MODEL = "fast"
 EVERY = StreamPolicy(mode="every", max_wait=20.0)
@@ -201,6 +204,17 @@ def test_the_hash_of_a_calibration_stands_for_it(server: Server) -> None:
             assert len(list(stream.follow([(0.0, SETS[0])]))) == 1
         with pytest.raises(NotFound), client.live(synpose.Hash("0" * 64)):
             pass
+
+
+def test_grpc_says_why_in_a_message_and_in_the_status(server: Server) -> None:
+    """A stream that cannot begin gets `problem`, and then the call's status says the same."""
+    resume = pb.StreamPosesRequest(resume=pb.StreamResume(token="unknown"))
+    with grpc.insecure_channel(address(server, "grpc").removeprefix("grpc://")) as channel:
+        answers = pb_grpc.PoseServiceStub(channel).StreamPoses(iter([resume]), timeout=20)
+        assert isinstance(live_wire.problem_from_message(next(answers)), NotFound)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 @DOOR

@@ -26,6 +26,8 @@ EXAMPLE = """synpose render clips --motions bvh --out clips --count 24 --seed 7
   synpose render errors --data data --spatial runs/spatial/best.pt
   synpose render sheet --data data --out sheet.png"""
 
+_CROWDS = 0.3  # of the stills
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(title="what to draw", metavar="WHAT", required=True, dest="what")
@@ -102,7 +104,7 @@ def _training(args: argparse.Namespace) -> None:
         with _progress(name) as advance:
             draw(
                 args.motions, args.out / name, split=split, count=count, seed=args.seed,
-                environments=args.environments, frames=frames, progress=advance,
+                environments=args.environments, frames=frames, crowds=_CROWDS if frames else 0.0, progress=advance,
             )  # fmt: skip
 
 

@@ -133,14 +133,17 @@ class GrpcTransport:
         route = (("session_id", token),) if token else ()
         call = self.stub.StreamPoses(metadata=(*self.metadata, *route))
         sending = asyncio.create_task(_send(call, messages))
+        told: SynposeError | None = None
         try:
             async for answer in call:
-                if answer.ListFields():
+                if answer.HasField("problem"):
+                    told = live_wire.problem_from_message(answer)
+                elif answer.ListFields():
                     yield live_wire.from_server(answer)
         except grpc.aio.AioRpcError as error:
-            told = any(key == PROBLEM_TRAILER for key, _ in error.trailing_metadata() or ())
-            reason = self._error(error)
-            raise (reason if told else Disconnected(reason.message)) from error
+            if told is None and any(key == PROBLEM_TRAILER for key, _ in error.trailing_metadata() or ()):
+                told = self._error(error)  # of a proxy, or of what guards the method
+            raise (told or Disconnected(self._error(error).message)) from error
         finally:
             sending.cancel()
             await asyncio.wait([sending])

@@ -879,7 +879,9 @@ Global___StreamEnd: _TypeAlias = StreamEnd  # noqa: Y015
 
 @_typing.final
 class StreamPosesResponse(_message.Message):
-    """First `opened`; then results in order; after `end`, when every result was sent, `ended`."""
+    """First `opened`; then results in order; after `end`, when every result was sent, `ended`. A stream that cannot go on
+    gets `problem` before the call ends with its status.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -887,6 +889,7 @@ class StreamPosesResponse(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     RECEIVED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___StreamOpened: ...
     @_builtins.property
@@ -895,6 +898,8 @@ class StreamPosesResponse(_message.Message):
     def received(self) -> Global___StreamReceived: ...
     @_builtins.property
     def ended(self) -> Global___StreamEnded: ...
+    @_builtins.property
+    def problem(self) -> Global___StreamProblem: ...
     def __init__(
         self,
         *,
@@ -902,12 +907,13 @@ class StreamPosesResponse(_message.Message):
         result: Global___StreamResult | None = ...,
         received: Global___StreamReceived | None = ...,
         ended: Global___StreamEnded | None = ...,
+        problem: Global___StreamProblem | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "opened", b"opened", "part", b"part", "received", b"received", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "opened", b"opened", "part", b"part", "problem", b"problem", "received", b"received", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "opened", b"opened", "part", b"part", "received", b"received", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "opened", b"opened", "part", b"part", "problem", b"problem", "received", b"received", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["opened", "result", "received", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["opened", "result", "received", "ended", "problem"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -1136,3 +1142,27 @@ class StreamEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamEnded: _TypeAlias = StreamEnded  # noqa: Y015
+
+@_typing.final
+class StreamProblem(_message.Message):
+    """Why the stream cannot go on. The call's status and trailers say the same, but gRPC libraries may lose them where a
+    write is on its way when the call ends.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """JSON of RFC 9457, as HTTP answers it"""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamProblem: _TypeAlias = StreamProblem  # noqa: Y015

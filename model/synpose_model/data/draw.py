@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose.calibration import write_calibration
+from synpose.rig import Camera
 from synpose_model.crop import Crop
 from synpose_model.data.photograph import compress, jittered_crop, spoil
 from synpose_model.data.splits import motions_of
@@ -17,8 +18,10 @@ from synpose_model.data.trunk import Trunk
 from synpose_model.image import Image
 from synpose_model.render.body import BodyModel
 from synpose_model.render.clip import Clip, random_clip
+from synpose_model.render.crowd import random_crowd
 from synpose_model.render.environment import environment_files
 from synpose_model.render.stage import Stage
+from synpose_model.silhouette import paint_over, silhouette
 
 __all__ = ["draw"]
 
@@ -35,12 +38,15 @@ def draw(
     environments: Path | None = None,
     variants: Sequence[str] = ("thunder", "lightning"),
     frames: int | None = None,
+    crowds: float = 0.0,
     progress: Callable[[int], None] = lambda clips: None,
 ) -> None:
     """Draw clips 0 to `count` of `seed` into `out`, those that are there already left out.
 
     `motions` and `environments` are folders, `frames` how many frames are drawn of each clip, spread evenly (None:
-    all, for training over time). `progress` is told the number of clips after each one.
+    all, for training over time). The share `crowds` of the clips has two to four people, of whom the first is labelled:
+    of those clips the frames are drawn in which someone else is near, and in two of three crops the others are painted
+    over as a server does that follows them. `progress` is told the number of clips after each one.
     """
     paths, maps = motions_of(motions, split), environment_files(environments)
     body = BodyModel()
@@ -51,28 +57,38 @@ def draw(
             if (folder / "labels.npz").exists():
                 progress(count)
                 continue
-            clip = random_clip(body, paths, maps, seed, index)
-            length = len(clip.joints)
-            chosen = (
-                range(length) if frames is None else np.linspace(0, length - 1, frames).round().astype(int).tolist()
-            )
+            chance = np.random.default_rng((seed, index, 2))
+            if chance.random() < crowds:
+                clip = random_crowd(body, paths, maps, seed, index, int(chance.integers(2, 5)))
+                among = np.sort(np.argsort(_gaps(clip))[: len(clip.joints) // 2])
+            else:
+                clip = random_clip(body, paths, maps, seed, index)
+                among = np.arange(len(clip.joints))
+            chosen = among if frames is None else among[np.linspace(0, len(among) - 1, frames).round().astype(int)]
             _write(clip, stage, trunks, chosen, folder, (seed, index, 1))
             progress(count)
 
 
+def _gaps(clip: Clip) -> Array:
+    """How far the first person's middle is from the nearest of the others in each frame `(T,)`, metres."""
+    first, *others = (person.joints.mean(1) for person in clip.people)
+    return np.asarray(np.min([np.linalg.norm(first - other, axis=-1) for other in others], axis=0))
+
+
 def _write(
-    clip: Clip, stage: Stage, trunks: Mapping[str, Trunk], frames: Sequence[int], folder: Path, seed: Sequence[int]
+    clip: Clip, stage: Stage, trunks: Mapping[str, Trunk], frames: NDArray[np.int64], folder: Path, seed: Sequence[int]
 ) -> None:
     """Draw the chosen `frames` of `clip` into `folder`. The labels come last: a folder without them is not finished."""
     rng = np.random.default_rng(seed)
     side = max(trunk.side for trunk in trunks.values())
     crops: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in trunks}
     pixels, visibility, transforms = [], [], []
-    for frame, views in zip(frames, clip.frames(stage, frames), strict=True):
+    for frame, views in zip(frames, clip.frames(stage, frames.tolist()), strict=True):
         for camera, view in zip(clip.rig, views, strict=True):
             truth = camera.project(clip.joints[frame])
             crop = jittered_crop(rng, truth[:17], side)
             image = Image((compress(rng, view.image),))
+            painted = _painted(rng, clip, frame, camera, crop) if len(clip.people) > 1 else None
             to_crop = np.linalg.inv(np.vstack((crop.transform, (0, 0, 1))))[:2]
             inside = truth @ to_crop[:, :2].T + to_crop[:, 2]
             chance = np.random.default_rng(rng.integers(2**63))
@@ -81,7 +97,11 @@ def _write(
                 chance.bit_generator.state = state  # the same mishap for every trunk
                 scale = trunk.side / side
                 own = Crop(_coarser(crop.transform, 1 / scale), trunk.side)
-                spoiled, covered = spoil(chance, own.read(image), (inside[0] + 0.5) * scale - 0.5)
+                read = own.read(image)
+                if painted is not None:
+                    mask = cv2.resize(painted.view(np.uint8), read.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+                    read = paint_over(read, mask.astype(np.bool_))
+                spoiled, covered = spoil(chance, read, (inside[0] + 0.5) * scale - 0.5)
                 crops[name].append(spoiled)
             unit = (inside + 0.5) / side
             seen = view.visibility.copy()
@@ -89,7 +109,13 @@ def _write(
                 box = np.array(covered) / spoiled.shape[0]
                 under = ((unit > box[:2]) & (unit < box[2:])).all(-1)
                 seen[under & (seen == 2)] = 1
-            seen[~((unit > 0) & (unit < 1)).all(-1)] = 0
+            within = ((unit > 0) & (unit < 1)).all(-1)
+            if painted is not None:
+                column, row = np.floor(unit[within] * side).astype(int).T
+                under = np.zeros_like(within)
+                under[within] = painted[row, column]
+                seen[under & (seen == 2)] = 1
+            seen[~within] = 0
             pixels.append(unit)
             visibility.append(seen)
             transforms.append(np.column_stack((crop.transform[:, :2] * side, crop.transform @ (-0.5, -0.5, 1.0))))
@@ -110,12 +136,26 @@ def _write(
         pixels=np.stack(pixels).astype(np.float32).reshape(*count, -1, 2),
         visibility=np.stack(visibility).reshape(*count, -1),
         transforms=np.stack(transforms).reshape(*count, 2, 3),
-        joints=clip.joints[list(frames)],
+        joints=clip.joints[frames],
         rig=write_calibration(clip.rig),
         fps=clip.fps,
         motion=clip.people[0].motion,
         **keypoints,  # type: ignore[arg-type]
     )
+
+
+def _painted(rng: np.random.Generator, clip: Clip, frame: int, camera: Camera, crop: Crop) -> NDArray[np.bool_] | None:
+    """Which pixels of `crop` a server paints over that follows everyone and knows about where they are, or None."""
+    if rng.random() < 1 / 3:  # a bystander whom nobody follows
+        return None
+
+    def figure(joints: Array) -> NDArray[np.bool_]:
+        off = rng.normal(0, 0.02, 3) + rng.normal(0, 0.02, (17, 3))
+        off[rng.random(17) < 0.05] *= 6  # a quick hand, or one that was misread
+        return silhouette(crop, camera, joints[:17] + off)
+
+    own, *others = (figure(person.joints[frame]) for person in clip.people)
+    return np.asarray(np.any(others, axis=0) & ~own)
 
 
 def _coarser(transform: Array, factor: float) -> Array:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc.aio
@@ -23,6 +24,8 @@ from synpose_server.live import converse
 from synpose_server.requests import gather_images, match_sources, match_timestamps
 
 __all__ = ["PoseService"]
+
+_TELL_SECONDS = 1.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -70,9 +73,14 @@ class PoseService(pb_grpc.PoseServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamPosesRequest], context: Context
     ) -> AsyncGenerator[pb.StreamPosesResponse, None]:
         messages = (live_wire.from_client(request) async for request in request_iterator)
-        async with aclosing(converse(self._bridge.live, messages)) as answers:
-            async for answer in answers:
-                yield live_wire.to_client(answer)
+        try:
+            async with aclosing(converse(self._bridge.live, messages)) as answers:
+                async for answer in answers:
+                    yield live_wire.to_client(answer)
+        except SynposeError as error:
+            with suppress(TimeoutError):  # nobody reads
+                await asyncio.wait_for(context.write(live_wire.problem_to_message(error)), _TELL_SECONDS)
+            raise
 
     async def ListModels(  # noqa: N802
         self, request: pb.ListModelsRequest, context: Context
