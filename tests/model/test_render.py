@@ -187,6 +187,37 @@ def test_a_crowd_keeps_its_distance_and_its_truth(tmp_path: Path) -> None:
     assert (np.abs(both - one).max(-1) > 20).sum() > 500
 
 
+def test_stills_of_a_crowd_show_who_is_near(tmp_path: Path) -> None:
+    """Frames in which someone is near are drawn, the first person labelled; what is there is not drawn again."""
+    pytest.importorskip("anny", reason="anny is not installed: bodies go untested")
+    pytest.importorskip("moderngl", reason="moderngl is not installed: the drawing itself goes untested")
+    pytest.importorskip("OpenEXR", reason="OpenEXR is not installed: the drawing itself goes untested")
+    from synpose_model.data.draw import draw
+    from synpose_model.data.rendered import read_clips
+    from synpose_model.render.body import BodyModel
+    from synpose_model.render.crowd import random_crowd
+
+    motions, out = tmp_path / "02", tmp_path / "stills"
+    motions.mkdir()
+    (motions / "02_01.bvh").write_text(_standing(90, step=2.0))
+
+    def stills() -> None:
+        draw(tmp_path, out, split="train", count=1, seed=5, variants=("lightning",), frames=2, crowds=1.0)
+
+    stills()
+    (clip,) = read_clips(out)
+    chance = np.random.default_rng((5, 0, 2))
+    chance.random()
+    crowd = random_crowd(BodyModel(), [motions / "02_01.bvh"], [], 5, 0, int(chance.integers(2, 5)))
+    gaps = np.min([np.linalg.norm((crowd.joints - o.joints).mean(1), axis=-1) for o in crowd.people[1:]], axis=0)
+    drawn = [int(np.abs(crowd.joints - joints).max((1, 2)).argmin()) for joints in clip.joints]
+    np.testing.assert_allclose(crowd.joints[drawn], clip.joints, atol=1e-6)
+    assert (gaps[drawn] <= np.median(gaps)).all()
+    written = (out / clip.folder.name / "labels.npz").stat().st_mtime_ns
+    stills()
+    assert (out / clip.folder.name / "labels.npz").stat().st_mtime_ns == written
+
+
 def _stage() -> Stage:
     from synpose_model.render.stage import Stage
 
