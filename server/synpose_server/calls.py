@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +19,7 @@ REQUEST_ID = "x-request-id"
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # what may stand in a log as it came
 
+_ids = random.Random()  # nobody is kept out by them, and the operating system takes its time
 current_call: ContextVar[Call | None] = ContextVar("synpose_call", default=None)
 
 log = logging.getLogger("synpose.access")
@@ -43,7 +44,7 @@ class Call:
 def call(door: str, method: str, headers: Mapping[str, str], peer: str) -> Iterator[Call]:
     """A call for the length of the block; the caller's `x-request-id` becomes its id, if it can stand in a log."""
     given = headers.get(REQUEST_ID, "")
-    current = Call(door, method, given if _ID.fullmatch(given) else uuid.uuid4().hex, peer)
+    current = Call(door, method, given if _ID.fullmatch(given) else f"{_ids.getrandbits(128):032x}", peer)
     current_call.set(current)
     with tracing.call_span(door, headers) as span, metrics.in_flight(door):
         try:

@@ -74,12 +74,8 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
     if metrics.SCHEDULER not in engine.stats.observers:
         engine.stats.observers.append(metrics.SCHEDULER)
     observe.subscribe(tracing.LISTENER)
-    app.include_router(inference_routes(bridge))
-    if settings.admin:
-        app.include_router(admin_routes(engine))
-    add_calibrations(app, bridge)
-    add_stream(app, bridge)
 
+    # routes are tried in their order, which takes its time: the one that counts comes first
     @app.post(
         "/v1/pose3d",
         operation_id="estimate_pose_3d",
@@ -131,6 +127,12 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
             raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
         return Response(content, media_type=output.form.media_type)
+
+    add_calibrations(app, bridge)
+    add_stream(app, bridge)
+    app.include_router(inference_routes(bridge))
+    if settings.admin:
+        app.include_router(admin_routes(engine))
 
     @app.post(
         "/v1/calibrations/estimate",

@@ -98,15 +98,18 @@ async def limited_body(
     headers: Headers, body: AsyncIterator[bytes], limit: int, advice: str = ""
 ) -> AsyncIterator[bytes]:
     """The chunks of the body; raises `LimitExceeded` from the declared length, or at the byte that is too much."""
-    error = LimitExceeded(f"the body is larger than {limit} bytes{advice}", field="body")
+
+    def too_large() -> LimitExceeded:
+        return LimitExceeded(f"the body is larger than {limit} bytes{advice}", field="body")
+
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
-        raise error
+        raise too_large()
     size = 0
     async for chunk in body:
         size += len(chunk)
         if size > limit:
-            raise error
+            raise too_large()
         yield chunk
 
 

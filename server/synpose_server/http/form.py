@@ -10,17 +10,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from synpose.errors import InvalidInput, LimitExceeded
 from synpose_server.requests import SMALL_BYTES
 from synpose_server.spooled import Spool, StoredImage
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["Field", "Form", "Image", "Video", "read_form"]
 
@@ -89,40 +85,37 @@ async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *
     _, parameters = parse_options_header(content_type)
     reader = _Reader(form, most_videos)
     try:
-        parser = MultipartParser(parameters.get(b"boundary", b""), reader.callbacks())
-        async for chunk in body:
-            parser.write(chunk)
-            if reader.must_write:
-                await asyncio.to_thread(reader.flush)
-    except FormParserError as error:
+        with PushMultipartParser(parameters.get("boundary", "")) as parser:
+            async for chunk in body:
+                if not chunk:  # which would say that nothing follows
+                    continue
+                if parser.closed:
+                    break
+                for event in parser.parse(chunk):
+                    if isinstance(event, MultipartSegment):
+                        reader.begin(event)
+                    elif event is None:
+                        reader.end()
+                    else:
+                        reader.add(event)
+                if reader.must_write:
+                    await asyncio.to_thread(reader.flush)
+    except MultipartError as error:
         raise InvalidInput(f"the multipart body is broken: {error}", field="body") from None
-    if not reader.ended:
-        raise InvalidInput("the multipart body ends before its closing boundary", field="body")
     if form.videos or not form.spool.in_memory:
         await asyncio.to_thread(reader.flush)
+        for video in form.videos:
+            video.file.seek(0)
 
 
 class _Reader:
-    """Callbacks of the parser: where the bytes of the current part go."""
+    """Where the bytes of the current part go."""
 
     def __init__(self, form: Form, most_videos: int) -> None:
         self.form = form
-        self.ended = False
         self._most_videos = most_videos
         self._pending: list[tuple[BinaryIO, bytes]] = []  # to be written to videos
         self._pending_bytes = 0
-
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._finish,
-        }
 
     @property
     def must_write(self) -> bool:
@@ -138,35 +131,15 @@ class _Reader:
         self._pending_bytes = 0
         if self.form.spool.is_full or not self.form.spool.in_memory:
             self.form.spool.flush()
-        if self.ended:
-            for video in self.form.videos:
-                video.file.seek(0)
 
-    def _begin(self) -> None:
-        self._disposition = b""
-        self._header = [b"", b""]
+    def begin(self, part: MultipartSegment) -> None:
+        """A part begins."""
+        if not part.name:
+            raise InvalidInput("a part of the form has no field name", field="body")
+        self._name, self._filename = part.name, part.filename or ""
         self._memory = bytearray()
         self._start = self.form.spool.size
         self._file: BinaryIO | Spool | None = None
-
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header[0] += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1] += data[start:end]
-
-    def _header_end(self) -> None:
-        name, value = self._header
-        if name.lower() == b"content-disposition":
-            self._disposition = value
-        self._header = [b"", b""]
-
-    def _headers_finished(self) -> None:
-        _, parameters = parse_options_header(self._disposition)
-        if b"name" not in parameters:
-            raise InvalidInput("a part of the form has no field name", field="body")
-        self._name = _unquoted(parameters[b"name"])
-        self._filename = _unquoted(parameters.get(b"filename", b""))
         if not self._filename or self._name in ("calibration", "options", "timestamps"):
             if len(self.form.fields) >= _FIELDS:
                 raise LimitExceeded(f"a form may have at most {_FIELDS} fields beside its files", field="body")
@@ -181,29 +154,22 @@ class _Reader:
             self.form.videos.append(Video(self._name, self._filename, video))
             self._file = video
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def add(self, data: bytes) -> None:
+        """Bytes of the part."""
         if self._file is None:
-            if len(self._memory) + end - start > _FIELD_BYTES:
+            if len(self._memory) + len(data) > _FIELD_BYTES:
                 raise LimitExceeded(f"the field is larger than {_FIELD_BYTES >> 20} MiB", field=self._name)
-            self._memory += data[start:end]
+            self._memory += data
         elif isinstance(self._file, Spool):
-            self._file.add(data[start:end])
+            self._file.add(data)
         else:
-            self._pending.append((self._file, data[start:end]))
-            self._pending_bytes += end - start
+            self._pending.append((self._file, data))
+            self._pending_bytes += len(data)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The part is over."""
         if self._file is None:
             self.form.fields.append(Field(self._name, self._filename, bytes(self._memory)))
         elif isinstance(self._file, Spool):
             stored = StoredImage(self._start, self._file.size - self._start)
             self.form.images.append(Image(self._filename, stored))
-
-    def _finish(self) -> None:
-        self.ended = True
-
-
-def _unquoted(name: bytes) -> str:
-    """The name that browsers wrote within quotes (WHATWG HTML, multipart/form-data): they replace three characters."""
-    text = name.decode("utf-8", "replace")
-    return text.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
