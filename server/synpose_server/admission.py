@@ -80,11 +80,14 @@ class Admission:
         return len(self._running) >= self._places and len(self._waiting) >= self._most
 
     def _check(self, place: Place) -> None:
-        wait, doubt = self._wait()
         if self.is_full:
+            wait, _ = self._wait()
             raise Overloaded(f"{len(self._waiting)} requests are waiting already; try again later", retry_after=wait)
         place.is_trial = not self._running and place.is_doubtful
-        place.check(wait, doubt)
+        if math.isinf(place.job.remaining):  # cannot be late
+            place.job.check()
+        else:
+            place.check(*self._wait())
 
     def _wait(self) -> tuple[float, float | None]:
         """Seconds until a newcomer would begin, after all who wait, each of whom takes the place that is free first.
