@@ -7,7 +7,7 @@ the same id while that is within half a metre; the others are matched nearest fi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _LIMBS = list(BODY27.limb_joints)
 class PeopleMeasures:
     """One model's answer for one clip. `mpjpe` is that of the matched people's known limb joints, mm, NaN if nobody is.
 
+    `alone` is the mean of it over clips of each of them without the others, NaN where these were not drawn.
     `mota` is 1 − (missed + invented + switches) / (people × frames); it can be negative.
     """
 
@@ -44,16 +45,20 @@ class PeopleMeasures:
     switches_per_minute: float
     mota: float
     mpjpe: float
+    alone: float = np.nan
 
 
 def follow_people(engine: Engine, name: str, clip: RenderedClip) -> PeopleMeasures:
-    """Estimate `clip`, as many people as it has, by model `name`; raises as `Engine.estimate`."""
+    """Estimate `clip`, as many people as it has, by model `name`, and all alone; raises as `Engine.estimate`."""
     options = Options(model=name, skeleton=BODY27.name, max_people=len(clip.people))
     with engine.estimate(clip.rig, clip.videos, options) as estimation:
         said = [{person.id: person.joints for person in frame.people} for frame in estimation]
     if len(said) > len(clip.joints):
         raise InvalidInput(f"{clip.name}: the videos are longer than the truth", field="clips")
-    return measure_people(name, clip, said)
+    measures = measure_people(name, clip, said)
+    if not clip.alone:
+        return measures
+    return replace(measures, alone=float(np.mean([follow_people(engine, name, one).mpjpe for one in clip.alone])))
 
 
 def measure_people(method: str, clip: RenderedClip, said: Sequence[Mapping[int, Array]]) -> PeopleMeasures:

@@ -205,11 +205,12 @@ def evaluate_rendered(
                 cases.append(_case(f"{baseline.name} ({name})", clip, joints, np.full(joints.shape[:2], np.nan)))
     keypoints = {name: _keypoints(pairs) for name, pairs in seen.items()}
     followed = []
-    total += len(engines) * sum(len(clip.joints) * len(clip.rig) for clip in crowds)
-    for clip in crowds:
+    images = [len(clip.joints) * len(clip.rig) * (1 + len(clip.alone)) for clip in crowds]
+    total += len(engines) * sum(images)
+    for clip, count in zip(crowds, images, strict=True):
         for name, engine in engines.items():
             followed.append(follow_people(engine, name, clip))
-            done += len(clip.joints) * len(clip.rig)
+            done += count
             progress(f"{clip.name}: {name}", done, total)
     return RenderedReport(clips, cases, keypoints, skipped, followed)
 

@@ -25,7 +25,8 @@ class RenderedClip:
 
     `joints` `(T, 27, 3)` are `BODY27`'s, metres, world, NaN where the file has no such joint; `visibility` `(V, T, 27)`
     is 0 not in the image, 1 hidden, 2 visible, by camera of `rig`; `videos` are by camera. All that is the first
-    person's; `others` are the joints of those who walk around them.
+    person's; `others` are the joints of those who walk around them. `alone` are clips of each of them without the rest,
+    where they were drawn.
     """
 
     name: str
@@ -37,6 +38,7 @@ class RenderedClip:
     motion: str
     child: bool
     others: tuple[Array, ...] = ()
+    alone: tuple[RenderedClip, ...] = ()
 
     @property
     def people(self) -> tuple[Array, ...]:
@@ -74,7 +76,8 @@ class RenderedClip:
         visibility = np.zeros((len(cameras), frames, len(BODY27)), np.uint8)
         people[:, :, at], visibility[..., at] = np.concatenate((given[None], others)), seen
         rig = read_calibration(folder / "calibration.json").subset(cameras)
-        return cls(folder.name, rig, videos, people[0], visibility, fps, motion, child, tuple(people[1:]))
+        alone = tuple(cls.read(path.parent) for path in sorted(folder.glob("alone/*/truth.npz")))
+        return cls(folder.name, rig, videos, people[0], visibility, fps, motion, child, tuple(people[1:]), alone)
 
     def subset(self, cameras: tuple[str, ...]) -> RenderedClip:
         """The same clip as only `cameras` filmed it."""
@@ -89,6 +92,7 @@ class RenderedClip:
             self.motion,
             self.child,
             self.others,
+            tuple(clip.subset(cameras) for clip in self.alone),
         )
 
 

@@ -57,6 +57,17 @@ def test_fewer_cameras_of_a_clip(tmp_path: Path) -> None:
     assert some.joints is clip.joints
 
 
+def test_people_of_a_clip_may_be_there_alone(tmp_path: Path) -> None:
+    """Clips in `alone` are each person's, in the order of their numbers, and no clips of the folder's."""
+    write(tmp_path / "a", others=np.stack([STANDING, STANDING])[None])
+    (tmp_path / "a" / "alone").mkdir()
+    for number in (0, 1):
+        write(tmp_path / "a" / "alone" / str(number), motion=f"walk {number}")
+    (clip,) = read_clips(tmp_path)
+    assert [one.motion for one in clip.alone] == ["walk 0", "walk 1"]
+    assert [one.rig.names for one in clip.subset(("cam2",)).alone] == [("cam2",)] * 2
+
+
 def test_clips_come_by_name(tmp_path: Path) -> None:
     """Folders without truth are passed by; a folder without any clip is an error."""
     with pytest.raises(InvalidInput, match="no rendered clip"):

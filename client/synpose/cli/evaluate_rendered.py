@@ -177,11 +177,12 @@ def _worst(report: RenderedReport) -> Table:
 
 
 def _people(report: RenderedReport) -> Table:
-    columns = ("people", "frames", "error, mm", "MOTA", "missed", "invented", "switches", "a minute")
+    columns = ("people", "frames", "error, mm", "alone", "more", "MOTA", "missed", "invented", "switches", "a minute")
     table = _table("several people", *columns)
     for m in report.followed:
         counts = (str(m.missed), str(m.invented), str(m.switches), _number(m.switches_per_minute))
-        row = (str(m.people), str(m.frames), _number(m.mpjpe), _share(m.mota), *counts)
+        errors = (_number(m.mpjpe), _number(m.alone), _share(m.mpjpe / m.alone - 1))
+        row = (str(m.people), str(m.frames), *errors, _share(m.mota), *counts)
         table.add_row(f"{m.clip}, {m.method}", *row)
     return table
 

@@ -48,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clips.add_argument(
         "--people", type=int, default=1, choices=range(1, 9), metavar="N", help="people in each clip, 1 to 8 (1)"
     )
+    clips.add_argument("--alone", action="store_true", help="draw each person of a clip once more without the others")
     clips.add_argument("--first", type=int, default=0, metavar="I", help="the first clip's number (0)")
     clips.add_argument("--draw-truth", action="store_true", help="draw the true joints on the contact sheets")
     training.add_argument("--stills", type=int, default=1000, metavar="N", help="clips with 8 frames each (1000)")
@@ -82,7 +83,7 @@ def _clips(args: argparse.Namespace) -> None:
     with _progress("clips") as advance:
         write_clips(
             args.motions, args.out, count=args.count, first=args.first, seed=args.seed, environments=args.environments,
-            split=args.split, people=args.people, draw_truth=args.draw_truth, progress=advance,
+            split=args.split, people=args.people, alone=args.alone, draw_truth=args.draw_truth, progress=advance,
         )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 Each clip is a folder: `cam01.mp4` and so on, `calibration.json`, `truth.npz` and `sheet.png`, a contact sheet.
 `truth.npz` holds `joints` `(T, 27, 3)` in metres, world frame, called `names`, COCO's 17 first; `visibility`
 `(V, T, 27)`, 0 not in the image, 1 hidden, 2 visible; `cameras`, `fps`; `motion` and `child` say what was drawn. All
-that is the first person's; `others` `(N, T, 27, 3)` are the joints of the N people who walk around them.
+that is the first person's; `others` `(N, T, 27, 3)` are the joints of the N people who walk around them. A folder
+`alone` has clips of each of them without the others, 0 and so on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,13 +43,15 @@ def write_clips(
     environments: Path | None = None,
     split: str | None = None,
     people: int = 1,
+    alone: bool = False,
     draw_truth: bool = False,
     progress: Callable[[int], None] = lambda clips: None,
 ) -> None:
     """Clips number `first` and on of `seed` into folders in `out`, of the BVH files in the folder `motions`.
 
     `environments` is a folder of environment maps; of a `split` only its subjects' motions are used. With more than
-    one of `people` they walk around each other for longer, before four cameras. `progress` is told the number of clips
+    one of `people` they walk around each other for longer, before four cameras; with `alone` each of them is drawn once
+    more as if the others were not there, into folders in `alone` of the clip's. `progress` is told the number of clips
     after each one. Raises `InvalidInput` where a folder does not hold what it should.
     """
     paths = motions_of(motions, split)
@@ -59,7 +63,11 @@ def write_clips(
                 clip = random_clip(model, paths, maps, seed, index)
             else:
                 clip = random_crowd(model, paths, maps, seed, index, people)
-            write_clip(clip, stage, out / f"clip_{index:03d}", draw_truth=draw_truth)
+            folder = out / f"clip_{index:03d}"
+            for number, person in enumerate(clip.people if alone and people > 1 else ()):
+                one = replace(clip, people=(person,))
+                write_clip(one, stage, folder / "alone" / str(number), draw_truth=draw_truth)
+            write_clip(clip, stage, folder, draw_truth=draw_truth)
             progress(count)
 
 
