@@ -67,9 +67,11 @@ class Batcher:
         if self._submit(job, calls, here=not self._wait):
             with self._lock:
                 batch = self._take()
-            if batch:
-                self._execute(batch)
-            self._go_on()
+            try:
+                if batch:
+                    self._execute(batch)
+            finally:
+                self._go_on()
         return joined([call.answer.result() for call in calls])
 
     def submit(self, job: Job, inputs: Arrays) -> list[Future[Arrays]]:
