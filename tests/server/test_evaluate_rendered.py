@@ -99,6 +99,15 @@ def test_sigma_is_judged_by_the_joints_that_are_known() -> None:
     assert m.sigma_scale == pytest.approx(np.quantile((0, 1.5, 2.5), 0.6827))
 
 
+@pytest.mark.parametrize(("tail", "scale"), [(1.9, 1.0), (2.6, 1.3)])
+def test_sigma_holds_at_two_sigma_as_well(tail: float, scale: float) -> None:
+    """Where too many lie beyond two sigma, sigma is widened though 68 % lie within one."""
+    off = np.repeat((1.0, tail), (70, 30))  # sigmas
+    joints = answer(100)
+    joints[:, LIMBS[0], 0] += 0.01 * off
+    assert measure([case(joints, sigma=0.01)], LIMBS[:1]).sigma_scale == pytest.approx(scale)
+
+
 def test_joints_without_truth_are_left_out() -> None:
     """A joint that the clip's file does not have is neither an error nor missing."""
     joints = answer(1)
