@@ -28,6 +28,7 @@ export class LiveStream {
   private timer = 0;
   private pending: number[] = []; // times of captures whose results are awaited
   private busy = false;
+  private stopped = false;
   private first = -1;
   private error: Problem | undefined;
   private readonly canvases = new Map<string, HTMLCanvasElement>();
@@ -58,6 +59,7 @@ export class LiveStream {
 
   /** Send nothing more; `closed` follows when the last results are here. */
   stop(): void {
+    this.stopped = true;
     clearInterval(this.timer);
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type: "end" }));
     else this.socket.close();
@@ -66,7 +68,7 @@ export class LiveStream {
   private read(message: { type: string } & Record<string, unknown>): void {
     if (message.type === "opened") {
       this.events.opened(message.header as Header);
-      this.timer = window.setInterval(() => void this.capture(), 1000 / 30);
+      if (!this.stopped) this.timer = window.setInterval(() => void this.capture(), 1000 / 30);
     } else if (message.type === "result") {
       const { frame, counters } = message as unknown as Result;
       this.pending = this.pending.filter((time) => time > frame.timestamp);
@@ -91,7 +93,8 @@ export class LiveStream {
         .filter(([, video]) => video.readyState >= 2)
         .map(([name, video]) => this.draw(name, video));
       const images = await Promise.all(drawn);
-      if (images.length && this.socket.readyState === WebSocket.OPEN) {
+      // while they were encoded, the stream may have been stopped: nothing may follow its end
+      if (images.length && !this.stopped && this.socket.readyState === WebSocket.OPEN) {
         this.socket.send(packed(timestamp, images));
         this.pending.push(timestamp);
       }
