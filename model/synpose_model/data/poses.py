@@ -100,5 +100,5 @@ def read_poses(path: Path) -> Poses:
             return Poses(file["joints"] * np.float32(_UNIT), file["starts"])
     except (OSError, KeyError, ValueError) as error:
         raise InvalidInput(
-            f"no poses in {path}: make them with `synpose render poses` ({error})", field="data"
+            f"no poses in {path}: make them with `synpose render training` ({error})", field="data"
         ) from None

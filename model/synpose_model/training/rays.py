@@ -1,6 +1,6 @@
 """The task `rays`: the relation module on rays alone, simulated without end from motions and recorded errors.
 
-`--data` is a folder with `poses_train.npz`, `poses_validation.npz` (of `synpose render poses`) and
+`--data` is a folder with `poses_train.npz`, `poses_validation.npz` (of `synpose render training`) and
 `errors_train.npz`, `errors_validation.npz` (of `synpose render errors`).
 """
 
