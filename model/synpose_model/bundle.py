@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from synpose.errors import BundleError, NotFound
 from synpose.skeleton import SKELETONS, Skeleton
 
-__all__ = ["BUNDLES", "Bundle", "Repository", "write_manifest"]
+__all__ = ["BUNDLES", "Bundle", "Repository", "placed", "write_manifest"]
 
 BUNDLES = Path(__file__).parent / "bundles"
 """The repository that comes with the package."""
@@ -213,6 +214,13 @@ def write_manifest(folder: Path, *, graphs: Mapping[str, Path], **fields: Any) -
     text = json.dumps({"name": folder.name, **fields, "graphs": entries}, indent=2, ensure_ascii=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return Bundle.read(folder)
+
+
+def placed(graph: Path, folder: Path) -> Path:
+    """`graph` where it is, if its bundle lies beside the bundle `folder`; else a copy in `folder`."""
+    if graph.parent.parent.resolve() == folder.parent.resolve():
+        return folder.parent / graph.parent.name / graph.name
+    return Path(shutil.copy(graph, folder / graph.name))
 
 
 def sha256(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import nn
 
 from synpose.errors import BundleError, InvalidInput
 from synpose.skeleton import BODY27
-from synpose_model.bundle import BUNDLES, Bundle, Repository, write_manifest
+from synpose_model.bundle import BUNDLES, Bundle, Repository, placed, write_manifest
 from synpose_model.export import export_lifting, export_spatial_network, rounded
 from synpose_model.lifting import LiftingNetwork
 from synpose_model.spatial import SpatialNetwork
@@ -85,7 +84,7 @@ def pack(relation: Path, folder: Path, recipe: Recipe, data: Path | None = None)
     graphs = {"spatial": spatial.graph, "relation": folder / "relation.onnx"}
     export_lifting(network, graphs["relation"])
     _check_lifting(rounded(network), graphs["relation"])
-    graphs["detector"] = _shared(Repository(BUNDLES)["accurate"].graphs["detector"], folder)
+    graphs["detector"] = placed(Repository(BUNDLES)["accurate"].graphs["detector"], folder)
     provenance = {**spatial.origin, "relation": config.to_dict(), **(recipe.provenance or {})}
     bundle = write_manifest(
         folder,
@@ -121,7 +120,7 @@ def _spatial(name: str, folder: Path) -> _Spatial:
     path = Path(name)
     if not path.is_file():
         bundle = Repository(BUNDLES)[name]
-        graph = _shared(bundle.graphs["spatial"], folder)
+        graph = placed(bundle.graphs["spatial"], folder)
         origin = {what: bundle.provenance[what] for what in ("spatial", "trunk") if what in bundle.provenance}
         return _Spatial(graph, bundle.crop_size, len(bundle.skeleton), bundle.least_score, origin)
     network, config = load_network(path)
@@ -136,13 +135,6 @@ def _spatial(name: str, folder: Path) -> _Spatial:
     if spatial.config.embedding != "patches":
         origin["trunk"] = _TRUNK.format(spatial.config.embedding.capitalize())
     return _Spatial(graph, spatial.config.side, spatial.config.joints, _LEAST_SCORE, origin)
-
-
-def _shared(graph: Path, folder: Path) -> Path:
-    """`graph` where it is, if its bundle lies beside `folder`; else a copy in `folder`."""
-    if graph.parent.parent.resolve() == folder.parent.resolve():
-        return folder.parent / graph.parent.name / graph.name
-    return Path(shutil.copy(graph, folder / graph.name))
 
 
 def _check_lifting(network: LiftingNetwork, graph: Path) -> None:

@@ -8,12 +8,26 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from synpose.cli import bench, calibrate, demo, estimate, evaluate, export, keys, models, render, serve, stream, train
+from synpose.cli import (
+    bench,
+    calibrate,
+    demo,
+    estimate,
+    evaluate,
+    export,
+    keys,
+    models,
+    quantise,
+    render,
+    serve,
+    stream,
+    train,
+)
 from synpose.errors import OptionsError, SynposeError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, keys, estimate, stream, calibrate, demo, bench, evaluate, models, render, train, export)
+_COMMANDS = (serve, keys, estimate, stream, calibrate, demo, bench, evaluate, models, render, train, export, quantise)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

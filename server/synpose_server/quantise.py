@@ -1,0 +1,150 @@
+"""A bundle's int8 variant, and what it costs and gains: made on some rendered clips and measured on the others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from synpose.errors import InvalidInput
+from synpose_model.bundle import Bundle, placed, write_manifest
+from synpose_model.data.photograph import jittered_crop
+from synpose_model.quantise import quantise_spatial
+from synpose_server.decode import open_source
+from synpose_server.engine import Engine
+from synpose_server.evaluate_rendered import evaluate_rendered
+from synpose_server.rendered_clip import RenderedClip
+from synpose_server.runtime import Graph
+from synpose_server.settings import Settings
+
+__all__ = ["Quantised", "quantise"]
+
+_EVERY = 10  # frames of a video between two crops that ranges are measured on
+_MOST = 96  # crops in all
+_IN_VIEW = 0.3  # of a crop inside the image
+_COCO = 17
+_ROUNDS = 5
+_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What an int8 variant costs and gains.
+
+    `before` and `after` are mean errors over the limb joints of the `clips` it was not made on, mm; `time` is the CPU
+    time of its spatial graph as a share of the float32 one's, on this machine.
+    """
+
+    before: float
+    after: float
+    time: float
+    clips: int
+
+    @property
+    def cost(self) -> float:
+        """Millimetres of error more."""
+        return self.after - self.before
+
+
+def quantise(
+    name: str,
+    folder: Path,
+    clips: Sequence[RenderedClip],
+    settings: Settings,
+    most: float = 1.0,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Quantised:
+    """Make the bundle `folder` of the model `name` with its spatial graph in int8, and keep it if it costs `most` mm.
+
+    Ranges of activations are those on every second of `clips`; the others are estimated with both bundles. `progress`
+    is told what is done, how much, and of how much. Raises `NotFound` for a model that is not there, `InvalidInput` for
+    a folder that is there already, for fewer than two clips and for graphs that cannot be quantised.
+    """
+    alone = [clip for clip in clips if not clip.others]
+    if len(alone) < 2:
+        raise InvalidInput("two clips of one person are the least: one to make it, one to measure it", field="clips")
+    engine = Engine(settings, only=name)
+    bundle = engine.model(name).bundle
+    if folder.exists() or folder.name in ("default", bundle.name):
+        raise InvalidInput(f"{folder} is no new folder with a name of its own", field="folder")
+    progress("quantising", 0, 1)
+    crops = np.stack([*_crops(alone[::2], bundle.crop_size, settings.max_pixels)])
+    crops = crops[np.linspace(0, len(crops) - 1, min(_MOST, len(crops))).astype(int)]
+    with tempfile.TemporaryDirectory() as place:
+        trial = Path(place) / folder.name
+        trial.mkdir()
+        (trial.parent / "repository.json").write_text(json.dumps({"default": trial.name}))
+        quantise_spatial(bundle.graphs["spatial"], trial / "spatial.onnx", crops)
+        variant = _write(bundle, trial, len(crops))
+        apart = settings.model_copy(update={"models": trial.parent})
+        engines = {bundle.name: engine, variant.name: Engine(apart, only=variant.name)}
+        report = evaluate_rendered(engines, alone[1::2], {}, {}, progress=progress)
+        before, after = (report.groups(model)["all"].mpjpe for model in engines)
+        share = _time(variant.graphs["spatial"], bundle.graphs["spatial"], crops)
+        told = Quantised(before, after, share, len(alone[1::2]))
+        if told.cost <= most:
+            folder.mkdir(parents=True)
+            shutil.copy(variant.graphs["spatial"], folder)
+            _write(bundle, folder, len(crops), {"error_mm": round(after, 2), "error_mm_float": round(before, 2)})
+    return told
+
+
+def _crops(clips: Sequence[RenderedClip], side: int, max_pixels: int) -> Iterator[NDArray[np.uint8]]:
+    """Crops of every tenth image around the person in it, placed as a tracker's prediction would be."""
+    rng = np.random.default_rng(0)
+    for clip in clips:
+        for camera in clip.rig:
+            points = camera.project(clip.joints[:, :_COCO])
+            with closing(open_source(camera.name, clip.videos[camera.name], max_pixels)) as reader:
+                for index, image in enumerate(reader):
+                    if index % _EVERY == 0 and image is not None and np.isfinite(points[index]).all():
+                        crop = jittered_crop(rng, points[index], side)
+                        if crop.overlap(image.size) >= _IN_VIEW:
+                            yield crop.read(image)
+
+
+def _time(graph: Path, other: Path, crops: NDArray[np.uint8]) -> float:
+    """Median over rounds of the CPU time that `graph` takes for `crops` as a share of that of `other`."""
+    batches = np.split(crops, range(_BATCH, len(crops), _BATCH))
+
+    def seconds(graph: Graph) -> float:
+        started = time.process_time()
+        for batch in batches:
+            graph.run({"images": batch})
+        return time.process_time() - started
+
+    one, two = Graph(graph), Graph(other)
+    one.run({"images": batches[0]}), two.run({"images": batches[0]})
+    return statistics.median(seconds(one) / seconds(two) for _ in range(_ROUNDS))
+
+
+def _write(bundle: Bundle, folder: Path, crops: int, metrics: Mapping[str, float] | None = None) -> Bundle:
+    """The manifest of `bundle`'s variant in `folder`, where its spatial graph is already."""
+    others = {kind: placed(path, folder) for kind, path in bundle.graphs.items() if kind != "spatial"}
+    origin = {"bundle": bundle.name, "version": bundle.version, "crops": crops, "onnxruntime": ort.__version__}
+    return write_manifest(
+        folder,
+        graphs={"spatial": folder / "spatial.onnx", **others},
+        version=bundle.version,
+        description=f"{bundle.description}; in int8, for CPUs",
+        licence=bundle.licence,
+        provenance={**bundle.provenance, "int8": origin},
+        skeleton=bundle.skeleton.name,
+        crop_size=bundle.crop_size,
+        window=bundle.window,
+        look_ahead=bundle.look_ahead,
+        min_views=bundle.min_views,
+        least_score=bundle.least_score,
+        restores_sides=bundle.restores_sides,
+        metrics=metrics or {},
+    )
