@@ -7,6 +7,7 @@ is kept only if it costs less than `--most` millimetres. GPUs gain nothing from 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def run(args: argparse.Namespace) -> None:
             args.most,
             lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
         )
-    print(f"mean error over {told.clips} clips: {told.before:.2f} mm before, {told.after:.2f} mm in int8")
+    for what, of in (("mean", statistics.mean), ("median", statistics.median)):
+        before, after = of(told.before), of(told.after)
+        print(f"{what} error over {len(told.before)} clips: {before:.2f} mm before, {after:.2f} mm in int8")
     print(f"CPU time of the spatial graph: {told.time:.2f} of that in float32, on this machine")
     if told.cost > args.most:
         raise InvalidInput(f"it costs {told.cost:.2f} mm, more than {args.most:g} mm: not kept", field="most")
