@@ -1,16 +1,16 @@
-"""Measure answers: of a clip without knowing the truth, or of rendered clips against it."""
+"""Measure answers: of a clip without knowing the truth, of rendered clips or simulated rays against it."""
 
 from __future__ import annotations
 
 import argparse
 
-from synpose.cli import evaluate_clip, evaluate_rendered
+from synpose.cli import evaluate_clip, evaluate_rays, evaluate_rendered
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
-EXAMPLE = f"{evaluate_clip.EXAMPLE}\n  {evaluate_rendered.EXAMPLE}"
+EXAMPLE = f"{evaluate_clip.EXAMPLE}\n  {evaluate_rendered.EXAMPLE}\n  {evaluate_rays.EXAMPLE}"
 
-_KINDS = {"clip": evaluate_clip, "rendered": evaluate_rendered}
+_KINDS = {"clip": evaluate_clip, "rendered": evaluate_rendered, "rays": evaluate_rays}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

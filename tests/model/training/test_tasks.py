@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from tests.model.test_lifting import person
 
 from synpose.calibration import write_calibration
+from synpose.cli import main
 from synpose.errors import InvalidInput
 from synpose.rig import Camera, Rig
 from synpose_model.data.errors import Errors
@@ -24,6 +26,7 @@ from synpose_model.training.sightings import SightingsTask
 from synpose_model.training.spatial import SpatialTask, SpatialTaskConfig
 from synpose_model.training.task import Task
 
+TRAINING = Path(__file__).parents[3] / "examples" / "training"
 RAYS = RaysConfig(network=RelationConfig(dim=16, depth=2, heads=2, window=4, smoothing=2), batch=2)
 SPATIAL = SpatialTaskConfig(
     network=SpatialConfig(embedding="lightning", side=192, patch=12, dims=(16,), depths=(1,), heads=(2,), window=2),
@@ -136,3 +139,16 @@ def test_without_data_the_task_says_what_it_needs() -> None:
     for task in (RaysTask(RAYS, None), SightingsTask(SIGHTINGS, None), SpatialTask(SPATIAL, None)):
         with pytest.raises(InvalidInput, match="--data"):
             task.batch(0, 0, np.random.default_rng(0))
+
+
+def test_a_relation_network_is_compared_with_triangulation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each number of cameras. The errors in the repository are another spatial network's, so no bar here."""
+    out = tmp_path / "rays.json"
+    weights = TRAINING / "weights" / "rays.pt"
+    assert main(["evaluate", "rays", str(weights), "--data", str(TRAINING), "--json", str(out)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["cameras", "1", "2", "3", "4", "6"]
+    measured = json.loads(out.read_text())
+    assert rows[4][1:3] == [f"{measured['mm_4']:.1f}", f"{measured['robust_4']:.1f}"]
+    assert main(["evaluate", "rays", str(tmp_path / "none.pt"), "--data", str(TRAINING)]) == 2
+    assert main(["evaluate", "rays", str(weights), "--data", str(tmp_path / "none")]) == 2

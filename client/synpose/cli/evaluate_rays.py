@@ -1,0 +1,62 @@
+"""Compare a relation network with robust triangulation on simulated rays of held-out subjects.
+
+Poses and errors are those of the validation part of a training's data, bodies and rigs are random: 96 windows for each
+number of cameras, the same ones every time. Errors are those of the limb joints in the middle of a window, in mm; with
+one camera about the pelvis, since distance is a guess.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from synpose.cli.extras import needs_extra
+from synpose.cli.output import whole_file
+from synpose.errors import InvalidInput, OptionsError
+
+__all__ = ["EXAMPLE", "configure", "run"]
+
+EXAMPLE = "synpose evaluate rays runs/rays/last.pt --data data"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of a relation network")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the training's data")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.checkpoint.is_file():
+        raise OptionsError(f"there is no file {args.checkpoint}", field="checkpoint")
+    if not args.data.is_dir():
+        raise OptionsError(f"there is no folder {args.data}", field="data")
+    with needs_extra("train"):
+        import torch
+
+        from synpose_model.training.checkpoint import load_network
+        from synpose_model.training.rays import RaysTask
+        from synpose_model.training.tasks import find_task
+    network, config = load_network(args.checkpoint)
+    task = find_task(config.run.task).make(config.task, args.data)
+    if not isinstance(task, RaysTask):
+        raise InvalidInput(f"{args.checkpoint} holds no relation network but that of {config.run.task}")
+    with whole_file(args.json) if args.json else nullcontext() as write, torch.inference_mode():
+        measured = task.validate(network)
+        if write:
+            write((json.dumps(measured, indent=1) + "\n").encode())
+    table = Table("cameras", "error, mm", "robust triangulation, mm", "ratio", "within one sigma", box=None)
+    for name, error in measured.items():
+        what, _, cameras = name.partition("_")
+        if what != "mm" or not cameras:
+            continue
+        robust = measured.get(f"robust_{cameras}", math.nan)
+        within = measured.get(f"within_{cameras}", math.nan)
+        given = (f"{error:.1f}", f"{robust:.1f}", f"{error / robust:.2f}", f"{within:.0%}")
+        table.add_row(cameras, *(text if "nan" not in text else "" for text in given))
+    Console(highlight=False).print(table)
