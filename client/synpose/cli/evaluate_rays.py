@@ -18,7 +18,7 @@ from rich.table import Table
 
 from synpose.cli.extras import needs_extra
 from synpose.cli.output import whole_file
-from synpose.errors import InvalidInput, OptionsError
+from synpose.errors import OptionsError
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
@@ -37,17 +37,9 @@ def run(args: argparse.Namespace) -> None:
     if not args.data.is_dir():
         raise OptionsError(f"there is no folder {args.data}", field="data")
     with needs_extra("train"):
-        import torch
-
-        from synpose_model.training.checkpoint import load_network
-        from synpose_model.training.rays import RaysTask
-        from synpose_model.training.tasks import find_task
-    network, config = load_network(args.checkpoint)
-    task = find_task(config.run.task).make(config.task, args.data)
-    if not isinstance(task, RaysTask):
-        raise InvalidInput(f"{args.checkpoint} holds no relation network but that of {config.run.task}")
-    with whole_file(args.json) if args.json else nullcontext() as write, torch.inference_mode():
-        measured = task.validate(network)
+        from synpose_model.training.evaluate import evaluate_rays
+    with whole_file(args.json) if args.json else nullcontext() as write:
+        measured = evaluate_rays(args.checkpoint, args.data)
         if write:
             write((json.dumps(measured, indent=1) + "\n").encode())
     table = Table("cameras", "error, mm", "robust triangulation, mm", "ratio", "within one sigma", box=None)
