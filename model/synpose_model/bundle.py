@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,13 @@ class Bundle:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise fail(f"its manifest cannot be read ({error})") from error
+
+    def fields(self) -> dict[str, Any]:
+        """The manifest's keys besides its name and its graphs, as `write_manifest` takes them."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        for derived in ("name", "graphs", "checksums"):
+            del own[derived]
+        return {**own, "skeleton": self.skeleton.name}
 
     def verify(self) -> None:
         """Raise `BundleError` if a graph is not the file that the manifest describes."""

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from synpose_model.image import Image
 
-__all__ = ["MARGIN", "Crop", "letterbox"]
+__all__ = ["IN_VIEW", "MARGIN", "Crop", "letterbox"]
 
 MARGIN = 1.3
 """Width of a crop over the extent of the person's joints, in training as in the server."""
+
+IN_VIEW = 0.3
+"""Least share of a crop that must lie inside the image for it to be read."""
 
 Array = NDArray[np.float64]
 

@@ -17,7 +17,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
+from synpose.skeleton import COCO17
 from synpose_model.bundle import Bundle, placed, write_manifest
+from synpose_model.crop import IN_VIEW
 from synpose_model.data.photograph import jittered_crop
 from synpose_model.quantise import quantise_spatial
 from synpose_server.decode import open_source
@@ -31,8 +33,6 @@ __all__ = ["Quantised", "quantise"]
 
 _EVERY = 10  # frames of a video between two crops that ranges are measured on
 _MOST = 96  # crops in all
-_IN_VIEW = 0.3  # of a crop inside the image
-_COCO = 17
 _ROUNDS = 5
 _BATCH = 4
 
@@ -68,11 +68,12 @@ def quantise(
     most: float = 1.0,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Quantised:
-    """Make the bundle `folder` of the model `name` with its spatial graph in int8, and keep it if it costs `most` mm.
+    """Make the bundle `folder`, the model `name` with its spatial graph in int8; keep it if it costs at most `most` mm.
 
     Ranges of activations are those on every second of `clips`; the others are estimated with both bundles. `progress`
     is told what is done, how much, and of how much. Raises `NotFound` for a model that is not there, `InvalidInput` for
-    a folder that is there already, for fewer than two clips and for graphs that cannot be quantised.
+    a folder that is there already, for fewer than two clips, for clips without anybody and for graphs that cannot be
+    quantised.
     """
     alone = [clip for clip in clips if not clip.others]
     if len(alone) < 2:
@@ -82,7 +83,10 @@ def quantise(
     if folder.exists() or folder.name in ("default", bundle.name):
         raise InvalidInput(f"{folder} is no new folder with a name of its own", field="folder")
     progress("quantising", 0, 1)
-    crops = np.stack([*_crops(alone[::2], bundle.crop_size, settings.max_pixels)])
+    seen = [*_crops(alone[::2], bundle.crop_size, settings.max_pixels)]
+    if not seen:
+        raise InvalidInput("nobody is in view in the clips that would tell the ranges", field="clips")
+    crops = np.stack(seen)
     crops = crops[np.linspace(0, len(crops) - 1, min(_MOST, len(crops))).astype(int)]
     with tempfile.TemporaryDirectory() as place:
         trial = Path(place) / folder.name
@@ -109,12 +113,12 @@ def _crops(clips: Sequence[RenderedClip], side: int, max_pixels: int) -> Iterato
     rng = np.random.default_rng(0)
     for clip in clips:
         for camera in clip.rig:
-            points = camera.project(clip.joints[:, :_COCO])
+            points = camera.project(clip.joints[:, : len(COCO17)])
             with closing(open_source(camera.name, clip.videos[camera.name], max_pixels)) as reader:
                 for index, image in enumerate(reader):
                     if index % _EVERY == 0 and image is not None and np.isfinite(points[index]).all():
                         crop = jittered_crop(rng, points[index], side)
-                        if crop.overlap(image.size) >= _IN_VIEW:
+                        if crop.overlap(image.size) >= IN_VIEW:
                             yield crop.read(image)
 
 
@@ -129,7 +133,8 @@ def _time(graph: Path, other: Path, crops: NDArray[np.uint8]) -> float:
         return time.process_time() - started
 
     one, two = Graph(graph), Graph(other)
-    one.run({"images": batches[0]}), two.run({"images": batches[0]})
+    for warmed in (one, two):
+        seconds(warmed)
     return statistics.median(seconds(one) / seconds(two) for _ in range(_ROUNDS))
 
 
@@ -137,19 +142,7 @@ def _write(bundle: Bundle, folder: Path, crops: int, metrics: Mapping[str, float
     """The manifest of `bundle`'s variant in `folder`, where its spatial graph is already."""
     others = {kind: placed(path, folder) for kind, path in bundle.graphs.items() if kind != "spatial"}
     origin = {"bundle": bundle.name, "version": bundle.version, "crops": crops, "onnxruntime": ort.__version__}
-    return write_manifest(
-        folder,
-        graphs={"spatial": folder / "spatial.onnx", **others},
-        version=bundle.version,
-        description=f"{bundle.description}; in int8, for CPUs",
-        licence=bundle.licence,
-        provenance={**bundle.provenance, "int8": origin},
-        skeleton=bundle.skeleton.name,
-        crop_size=bundle.crop_size,
-        window=bundle.window,
-        look_ahead=bundle.look_ahead,
-        min_views=bundle.min_views,
-        least_score=bundle.least_score,
-        restores_sides=bundle.restores_sides,
-        metrics=metrics or {},
-    )
+    own = {"description": f"{bundle.description}; in int8, for CPUs", "metrics": metrics or {}}
+    provenance = {**bundle.provenance, "int8": origin}
+    graphs = {"spatial": folder / "spatial.onnx", **others}
+    return write_manifest(folder, graphs=graphs, **{**bundle.fields(), **own, "provenance": provenance})

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from synpose.errors import CalibrationError
 from synpose.rig import Rig
 from synpose.skeleton import COCO17, Skeleton
-from synpose_model.crop import MARGIN, Crop, letterbox
+from synpose_model.crop import IN_VIEW, MARGIN, Crop, letterbox
 from synpose_model.image import Image
 from synpose_model.rays import ray_distances
 from synpose_model.silhouette import paint_over, silhouette
@@ -50,7 +50,6 @@ _SEARCH_EVERY = 10  # frame sets between searches for further people while someo
 _EAGER = 30  # frame sets for which someone who was lost is searched for more often,
 _SEARCH_EAGERLY = 2  # every so many frame sets
 _ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
-_IN_VIEW = 0.3  # least share of a crop that must lie inside the image
 _FOUND_SCORE = 0.2  # of the detector, from which there is someone
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
 _FORGET = 90  # frame sets after which someone who comes back is someone new
@@ -373,7 +372,7 @@ class Tracker:
         if not np.isfinite(points).all():
             return None
         crop = Crop.around(points, self.model.bundle.crop_size, MARGIN, _up(points))
-        return crop if crop.overlap(image.size) >= _IN_VIEW else None
+        return crop if crop.overlap(image.size) >= IN_VIEW else None
 
     def _sighting(self, track: _Track, keypoints: Array, directions: Array, tokens: Array, as_read: Array) -> _Sighting:
         best_half = np.sort(keypoints[..., 2], -1)[..., keypoints.shape[-2] // 2 :]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -47,8 +46,12 @@ def run(args: argparse.Namespace) -> None:
         what, _, cameras = name.partition("_")
         if what != "mm" or not cameras:
             continue
-        robust = measured.get(f"robust_{cameras}", math.nan)
-        within = measured.get(f"within_{cameras}", math.nan)
-        given = (f"{error:.1f}", f"{robust:.1f}", f"{error / robust:.2f}", f"{within:.0%}")
-        table.add_row(cameras, *(text if "nan" not in text else "" for text in given))
+        robust, within = measured.get(f"robust_{cameras}"), measured.get(f"within_{cameras}")
+        table.add_row(
+            cameras,
+            f"{error:.1f}",
+            "" if robust is None else f"{robust:.1f}",
+            "" if robust is None else f"{error / robust:.2f}",
+            "" if within is None else f"{within:.0%}",
+        )
     Console(highlight=False).print(table)

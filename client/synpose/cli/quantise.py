@@ -1,7 +1,7 @@
 """Make a variant of a model whose images are read in int8: faster on CPUs that can.
 
 Every second of the clips tells the ranges of numbers; on the others its error is compared with the model's own, and it
-is kept only if it costs less than `--most` millimetres. GPUs gain nothing from it.
+is kept only if it costs at most `--most` millimetres. GPUs gain nothing from it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the new bundle; its name is the model's")
     parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of `synpose render clips`")
     parser.add_argument(
-        "--most", type=float, default=1.0, metavar="MM", help="what it may cost in mean error to be kept (1)"
+        "--most",
+        type=float,
+        default=1.0,
+        metavar="MM",
+        help="what it may cost in the mean and in the median clip (1)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     settings = load_settings()
     with needs_extra("server,cpu,train"):
-        import onnx  # noqa: F401
-
         from synpose_server.quantise import quantise
         from synpose_server.rendered_clip import read_clips
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
