@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from synpose.errors import InvalidInput
 
@@ -31,6 +28,10 @@ def quantise_spatial(graph: Path, path: Path, crops: NDArray[np.uint8]) -> None:
     comes after the backbone, from the feature pyramid on, stays in float32: it says where within a cell a joint is.
     Raises `InvalidInput` for a graph without such a backbone.
     """
+    import onnx  # here, so that a server has no need of it
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with tempfile.TemporaryDirectory() as name, _quiet():
         folded = Path(name) / "folded.onnx"  # weights are stored as float16: no quantiser looks behind their casts
         quant_pre_process(str(graph), str(folded), skip_symbolic_shape=True)

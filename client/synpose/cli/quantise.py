@@ -39,6 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     settings = load_settings()
     with needs_extra("server,cpu,train"):
+        import onnx  # noqa: F401
+
         from synpose_server.quantise import quantise
         from synpose_server.rendered_clip import read_clips
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
