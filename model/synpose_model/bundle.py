@@ -163,7 +163,7 @@ class Repository:
         """The bundle called `name`, or the default for `"default"`; raises `NotFound` that lists the names."""
         bundle = self.bundles.get(self.default if name == "default" else name)
         if bundle is None:
-            names = ", ".join(("default", *self.bundles))
+            names = ", ".join(dict.fromkeys(("default", *self.bundles)))
             raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
         return bundle
 

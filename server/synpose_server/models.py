@@ -35,7 +35,7 @@ class Models(Mapping[str, Model]):
         """The model called `name`, or `default`; raises `NotFound`, which lists the names."""
         model = self._models.get(self.repository.default if name == "default" else name)
         if model is None:
-            names = ", ".join(("default", *self._models))
+            names = ", ".join(dict.fromkeys(("default", *self._models)))
             raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
         return model
 

@@ -105,7 +105,7 @@ def _training(args: argparse.Namespace) -> None:
         with _progress(name) as advance:
             draw(
                 args.motions, args.out / name, split=split, count=count, seed=args.seed,
-                environments=args.environments, frames=frames, crowds=_CROWDS if frames else 0.0, progress=advance,
+                environments=args.environments, frames=frames, crowds=_CROWDS, progress=advance,
             )  # fmt: skip
 
 

@@ -27,6 +27,8 @@ __all__ = ["draw"]
 
 Array = NDArray[np.float64]
 
+_STRETCH = 60  # frames of a clip of several people that are drawn one after the other
+
 
 def draw(
     motions: Path,
@@ -45,8 +47,9 @@ def draw(
 
     `motions` and `environments` are folders, `frames` how many frames are drawn of each clip, spread evenly (None:
     all, for training over time). The share `crowds` of the clips has two to four people, of whom the first is labelled:
-    of those clips the frames are drawn in which someone else is near, and in two of three crops the others are painted
-    over as a server does that follows them. `progress` is told the number of clips after each one.
+    of those clips the half is drawn in which someone else is near (a stretch of 60 frames, if `frames` is None), and in
+    two of three crops, or stretches, the others are painted over as a server does that follows them. `progress` is told
+    the number of clips after each one.
     """
     paths, maps = motions_of(motions, split), environment_files(environments)
     body = BodyModel()
@@ -60,35 +63,49 @@ def draw(
             chance = np.random.default_rng((seed, index, 2))
             if chance.random() < crowds:
                 clip = random_crowd(body, paths, maps, seed, index, int(chance.integers(2, 5)))
-                among = np.sort(np.argsort(_gaps(clip))[: len(clip.joints) // 2])
+                among = _close(clip, len(clip.joints) // 2 if frames else _STRETCH, steady=frames is None)
             else:
                 clip = random_clip(body, paths, maps, seed, index)
                 among = np.arange(len(clip.joints))
             chosen = among if frames is None else among[np.linspace(0, len(among) - 1, frames).round().astype(int)]
-            _write(clip, stage, trunks, chosen, folder, (seed, index, 1))
+            _write(clip, stage, trunks, chosen, folder, (seed, index, 1), steady=frames is None)
             progress(count)
 
 
-def _gaps(clip: Clip) -> Array:
-    """How far the first person's middle is from the nearest of the others in each frame `(T,)`, metres."""
+def _close(clip: Clip, count: int, *, steady: bool) -> NDArray[np.int64]:
+    """The `count` frames in which someone else is nearest to the first person; `steady`: one after the other."""
     first, *others = (person.joints.mean(1) for person in clip.people)
-    return np.asarray(np.min([np.linalg.norm(first - other, axis=-1) for other in others], axis=0))
+    gaps = np.min([np.linalg.norm(first - other, axis=-1) for other in others], axis=0)  # (T,) metres
+    if not steady:
+        return np.sort(np.argsort(gaps)[:count])
+    begin = int(np.argmin(np.convolve(gaps, np.ones(count), "valid")))
+    return np.arange(begin, begin + count)
 
 
 def _write(
-    clip: Clip, stage: Stage, trunks: Mapping[str, Trunk], frames: NDArray[np.int64], folder: Path, seed: Sequence[int]
+    clip: Clip,
+    stage: Stage,
+    trunks: Mapping[str, Trunk],
+    frames: NDArray[np.int64],
+    folder: Path,
+    seed: Sequence[int],
+    *,
+    steady: bool,
 ) -> None:
     """Draw the chosen `frames` of `clip` into `folder`. The labels come last: a folder without them is not finished."""
     rng = np.random.default_rng(seed)
+    followed = rng.random((len(frames), len(clip.rig))) > 1 / 3  # everyone; else there are bystanders
+    if steady:
+        followed[:] = followed[0, 0]
     side = max(trunk.side for trunk in trunks.values())
     crops: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in trunks}
     pixels, visibility, transforms = [], [], []
-    for frame, views in zip(frames, clip.frames(stage, frames.tolist()), strict=True):
-        for camera, view in zip(clip.rig, views, strict=True):
+    for frame, views, everyone in zip(frames, clip.frames(stage, frames.tolist()), followed, strict=True):
+        for camera, view, known in zip(clip.rig, views, everyone, strict=True):
             truth = camera.project(clip.joints[frame])
             crop = jittered_crop(rng, truth[:17], side)
             image = Image((compress(rng, view.image),))
-            painted = _painted(rng, clip, frame, camera, crop) if len(clip.people) > 1 else None
+            painted = _painted(rng, clip, frame, camera, crop) if len(clip.people) > 1 and known else None
             to_crop = np.linalg.inv(np.vstack((crop.transform, (0, 0, 1))))[:2]
             inside = truth @ to_crop[:, :2].T + to_crop[:, 2]
             chance = np.random.default_rng(rng.integers(2**63))
@@ -144,10 +161,8 @@ def _write(
     )
 
 
-def _painted(rng: np.random.Generator, clip: Clip, frame: int, camera: Camera, crop: Crop) -> NDArray[np.bool_] | None:
-    """Which pixels of `crop` a server paints over that follows everyone and knows about where they are, or None."""
-    if rng.random() < 1 / 3:  # a bystander whom nobody follows
-        return None
+def _painted(rng: np.random.Generator, clip: Clip, frame: int, camera: Camera, crop: Crop) -> NDArray[np.bool_]:
+    """Which pixels of `crop` a server paints over that follows everyone and knows about where they are."""
 
     def figure(joints: Array) -> NDArray[np.bool_]:
         off = rng.normal(0, 0.02, 3) + rng.normal(0, 0.02, (17, 3))

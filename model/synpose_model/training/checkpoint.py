@@ -97,12 +97,21 @@ def load_network(path: Path) -> tuple[nn.Module, Config]:
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Give `network` exactly the `weights` of `path`; raises `InvalidInput` if they are another network's."""
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InvalidInput(f"the weights of {path} are another network's: {reason}", field="checkpoint") from error
+    """Give `network` exactly the `weights` of `path`, which need not hold what is frozen: that is never another.
+
+    Raises `InvalidInput` if they are another network's.
+    """
+    frozen = {name: value for name, value in network.named_parameters() if not value.requires_grad}
+    wanted, offered = network.state_dict(), {**frozen, **weights}
+    wrong = [name for name, value in wanted.items() if name not in offered or offered[name].shape != value.shape]
+    wrong += [name for name in offered if name not in wanted]
+    if wrong:
+        raise InvalidInput(
+            f"the weights of {path} are another network's: {len(wrong)} are missing, have another shape or no place, "
+            f"the first of them {wrong[0]}",
+            field="checkpoint",
+        )
+    network.load_state_dict(offered)
 
 
 def start_from(network: nn.Module, path: Path) -> Started:

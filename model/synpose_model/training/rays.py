@@ -1,7 +1,8 @@
 """The task `rays`: the relation module on rays alone, simulated without end from motions and recorded errors.
 
 `--data` is a folder with `poses_train.npz`, `poses_validation.npz` (of `synpose render training`) and
-`errors_train.npz`, `errors_validation.npz` (of `synpose render errors`).
+`errors_train.npz`, `errors_validation.npz` (of `synpose render errors`); with `recorded`, also with
+`sightings_train.npz` (of `synpose render sightings`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,15 +23,18 @@ from synpose.errors import InvalidInput
 from synpose.skeleton import BODY27
 from synpose_model.data.errors import MIRROR, Errors, read_errors
 from synpose_model.data.poses import Poses, read_poses
-from synpose_model.data.rigs import Rays, simulate
+from synpose_model.data.rigs import Rays, present, simulate
+from synpose_model.data.sightings import Sighting, SightingWindows, draw_windows, read_sightings
 from synpose_model.heads import parts
 from synpose_model.lifting import LiftingNetwork
 from synpose_model.relation import RelationConfig
 from synpose_model.training.task import TaskSpec
 
-__all__ = ["SPEC", "RaysConfig", "RaysTask", "pose_loss"]
+__all__ = ["SPEC", "RaysConfig", "RaysTask", "pose_loss", "recorded"]
 
 _VIEWS = np.array((0.25, 0.26, 0.18, 0.12, 0.07, 0.06, 0.03, 0.03))  # chance of 1 to 8 cameras: few are hardest
+_RECORDED_VIEWS = 6  # cameras of a rendered clip
+_FAR_OFF = 0.06  # metres between a ray and its joint that an exchange of left and right must explain
 _LIMBS, _PAIRS = np.array(BODY27.limb_joints), np.array([*BODY27.bones])
 _PART_SHARES = (parts() / parts().sum(-1, keepdim=True)).numpy().T  # (27, parts)
 _FEET = [j for j, name in enumerate(BODY27.joints) if "toe" in name or "heel" in name]
@@ -41,6 +46,7 @@ class RaysConfig:
 
     network: RelationConfig = field(default_factory=RelationConfig)
     batch: int = 48
+    recorded: float = 0.0  # share of the batches that are recorded sequences: errors that go with the pose and the view
     hard: float = 1.0  # how often cameras, clocks and calibrations are wrong; see `data.rigs.simulate`
     acceleration: float = 0.25  # weight of the error's second difference: steady joints
     bones: float = 0.25  # weight of the bones' length error
@@ -66,6 +72,10 @@ class RaysTask:
         length = int(rng.integers(4, window + 1)) if rng.random() < 0.5 else (1 if rng.random() < 0.1 else window)
         count = max(4, round(self.config.batch * 4 * window / (max(views, 2) * max(length, 4))))  # alike in cost
         count = min(count, 6 * self.config.batch)
+        if self.config.recorded and rng.random() < self.config.recorded:
+            windows = _varied(rng, draw_windows(rng, self._recorded, count, length, min(views, _RECORDED_VIEWS)))
+            exchanged = (_swapped(windows) @ _PART_SHARES).astype(np.float32)
+            return {**recorded(rng, windows, self.config.hard), "exchanged": torch.from_numpy(exchanged)}
         return self.sample(rng, "train", count, length, views, self.config.hard)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
@@ -148,6 +158,10 @@ class RaysTask:
     def _errors(self) -> dict[str, Errors]:
         return {split: read_errors(self.folder / f"errors_{split}.npz") for split in ("train", "validation")}
 
+    @cached_property
+    def _recorded(self) -> list[Sighting]:
+        return read_sightings(self.folder / "sightings_train.npz")
+
     @property
     def folder(self) -> Path:
         """The folder of `--data`; raises `InvalidInput` where none was given."""
@@ -157,6 +171,21 @@ class RaysTask:
 
 
 SPEC = TaskSpec(RaysConfig, RaysTask)
+
+
+def recorded(rng: np.random.Generator, windows: SightingWindows, hard: float) -> dict[str, Tensor]:
+    """`windows` as the network reads them; `hard` is how often images are missing."""
+    B, T, V, _ = windows.origins.shape
+    mask = present(rng, B, T, V, hard)
+    middle = windows.joints.mean((1, 2), keepdims=True)  # about the middle, as the server gives them
+    return {
+        "origins": torch.from_numpy(windows.origins - middle),
+        "directions": torch.from_numpy(windows.directions),
+        "scores": torch.from_numpy(windows.scores * mask[..., None]),
+        "tokens": torch.from_numpy(windows.tokens),
+        "view_mask": torch.from_numpy(mask),
+        "joints": torch.from_numpy(windows.joints - middle),
+    }
 
 
 class _Trained(LiftingNetwork):
@@ -217,6 +246,35 @@ def pose_loss(
         "bones_mm": 1e3 * bones.detach(),
         "likelihood": likelihood.detach(),
     }
+
+
+def _varied(rng: np.random.Generator, windows: SightingWindows) -> SightingWindows:
+    """`windows` seen in a mirror or not, forwards or backwards, of people who are a little smaller or larger."""
+    if rng.random() < 0.5:
+        windows = SightingWindows(*(part[:, ::-1] for part in windows))
+    origins, directions, scores, tokens, joints = windows
+    size = rng.uniform(0.92, 1.08, (len(joints), 1, 1, 1)).astype(np.float32)
+    if rng.random() < 0.5:
+        across = np.array((-1, 1, 1), np.float32)
+        origins, joints = origins * across, joints[:, :, MIRROR] * across
+        directions, scores = directions[..., MIRROR, :] * across, scores[..., MIRROR]
+    if rng.random() < 0.5:
+        origins, directions, scores, tokens, joints = (
+            x[:, ::-1] for x in (origins, directions, scores, tokens, joints)
+        )
+    kept = (np.ascontiguousarray(x) for x in (origins * size, directions, scores, tokens, joints * size))
+    return SightingWindows(*kept)
+
+
+def _swapped(windows: SightingWindows) -> NDArray[np.float32]:
+    """Which rays `(B, T, V, 27)` pass far from their joint and much nearer to its mirror joint."""
+
+    def off(joints: NDArray[np.float32]) -> NDArray[np.float32]:
+        to = joints[:, :, None] - windows.origins[..., None, :]
+        return np.asarray(np.linalg.norm(np.cross(to, windows.directions), axis=-1))
+
+    own, other = off(windows.joints), off(windows.joints[:, :, MIRROR])
+    return ((own > _FAR_OFF) & (other < 0.5 * own)).astype(np.float32)
 
 
 def _draw(

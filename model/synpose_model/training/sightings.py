@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from synpose_model.data.rigs import present
 from synpose_model.data.sightings import Sighting, draw_windows, read_sightings
-from synpose_model.training.rays import RaysConfig, RaysTask
+from synpose_model.training.rays import RaysConfig, RaysTask, recorded
 from synpose_model.training.task import TaskSpec
 
 __all__ = ["SPEC", "SightingsTask"]
@@ -34,16 +32,7 @@ class SightingsTask(RaysTask):
     ) -> Mapping[str, Tensor]:
         """As `RaysTask.sample`; `hard` is how often images are missing."""
         windows = draw_windows(rng, self._sightings[split], count, length, min(views, _MOST_VIEWS))
-        mask = present(rng, count, length, windows.origins.shape[2], hard)
-        middle = windows.joints.mean((1, 2), keepdims=True)
-        return {
-            "origins": torch.from_numpy(windows.origins - middle),
-            "directions": torch.from_numpy(windows.directions),
-            "scores": torch.from_numpy(windows.scores * mask[..., None]),
-            "tokens": torch.from_numpy(windows.tokens),
-            "view_mask": torch.from_numpy(mask),
-            "joints": torch.from_numpy(windows.joints - middle),
-        }
+        return recorded(rng, windows, hard)
 
     @cached_property
     def _sightings(self) -> dict[str, list[Sighting]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import statistics
 from bisect import insort
 from collections import deque
@@ -17,6 +19,7 @@ _MOST_PENDING = 32  # frame sets that wait for images; the oldest of more goes o
 _REMEMBERED = 256  # timestamps of a camera that are known again
 _GONE_ON = 2  # later images after which a camera will not send an earlier one: their order may be off by one
 _INTERVALS, _ENOUGH = 32, 5
+_GAP = 1.5  # intervals after which an instant seems to be on its way still
 
 
 @dataclass(eq=False)
@@ -49,9 +52,10 @@ class Assembler:
     """Pairs the images of `cameras` by their timestamps; closed sets come out in the order of their times.
 
     An image joins the nearest set within the sync window that has none of its camera. A set is closed when all sets
-    before it are, and it is complete, sealed, waited for long enough, or every camera that it lacks has gone on. What
-    comes for a set that was closed is late, and what was seen before is a duplicate: both are counted and left out.
-    `fps` is the rate of the cameras where it is known.
+    before it are, and it is complete, sealed, waited for long enough, or every camera that it lacks has gone on. In
+    mode `every` a set also waits where an instant before it seems to be missing, as the way here may have turned them
+    round. What comes for a set that was closed is late, and what was seen before is a duplicate: both are counted and
+    left out. `fps` is the rate of the cameras where it is known.
     """
 
     def __init__(self, cameras: Sequence[str], policy: StreamPolicy, fps: float | None = None) -> None:
@@ -59,7 +63,7 @@ class Assembler:
         self._pending: list[PendingSet] = []
         self._last: PendingSet | None = None  # that was closed
         self._seen: dict[str, deque[float]] = {camera: deque(maxlen=_REMEMBERED) for camera in cameras}
-        self._intervals: dict[str, deque[float]] = {camera: deque(maxlen=_INTERVALS) for camera in cameras}
+        self._intervals: dict[str, float] = {}  # seconds that are usual between the images of a camera
         self.late = self.duplicates = self.missing = self.dropped = self.closed = 0
 
     @property
@@ -67,10 +71,7 @@ class Assembler:
         """Seconds within which images belong together."""
         if self._policy.sync_window is not None:
             return self._policy.sync_window
-        if self._fps is not None:
-            return 0.5 / self._fps
-        usual = [statistics.median(steps) for steps in self._intervals.values() if len(steps) >= _ENOUGH]
-        return 0.5 * min(usual, default=1 / _FPS)
+        return 0.5 * (min(self._intervals.values(), default=1 / _FPS) if self._fps is None else 1 / self._fps)
 
     @property
     def size(self) -> int:
@@ -128,9 +129,10 @@ class Assembler:
         if time in seen:
             self.duplicates += 1
             return True
-        if seen and 0 < time - seen[-1] < 1:
-            self._intervals[camera].append(time - seen[-1])
         seen.append(time)
+        last = sorted(itertools.islice(reversed(seen), _INTERVALS + 1))
+        if len(last) > _ENOUGH:
+            self._intervals[camera] = statistics.median(map(operator.sub, last[1:], last))
         return False
 
     def _comes_late(self, camera: str, time: float) -> bool:
@@ -141,11 +143,19 @@ class Assembler:
 
     def _is_closed(self, first: PendingSet, now: float) -> bool:
         absent = [camera for camera in self._cameras if camera not in first.images]
-        if first.sealed or not absent or len(self._pending) > _MOST_PENDING:
+        if len(self._pending) > _MOST_PENDING or now - first.received >= self._policy.max_wait:
             return True
-        if now - first.received >= self._policy.max_wait:
+        if self._follows_a_gap(first) and not all(self._has_gone_on(camera) for camera in self._cameras):
+            return False
+        if first.sealed or not absent:
             return True
         return self._policy.on_missing != "wait" and all(self._has_gone_on(camera) for camera in absent)
+
+    def _follows_a_gap(self, first: PendingSet) -> bool:
+        """Whether, in mode `every`, one more instant would fit between `first` and the set before it."""
+        if self._policy.mode != "every" or self._last is None or not self._intervals:
+            return False
+        return first.time - self._last.time > _GAP * min(self._intervals.values())
 
     def _has_gone_on(self, camera: str) -> bool:
         return sum(camera in later.images for later in self._pending[1:]) >= _GONE_ON

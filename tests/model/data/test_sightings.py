@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from synpose.errors import InvalidInput
+from synpose.skeleton import BODY27
 from synpose_model.data.sightings import Sighting, draw_windows, read_sightings, save_sightings
+from synpose_model.training.rays import RaysConfig, RaysTask
 
 
 def sighting(frames: int, views: int) -> Sighting:
@@ -53,3 +56,25 @@ def test_more_cameras_than_any_clip_has_is_an_error() -> None:
     """What cannot be drawn is said, and why."""
     with pytest.raises(InvalidInput, match="7 cameras"):
         draw_windows(np.random.default_rng(0), [sighting(9, 2)], 1, 5, 7)
+
+
+def test_recorded_windows_tell_what_is_exchanged(tmp_path: Path) -> None:
+    """`rays` may draw its batches from recordings: mirrored and turned round they agree with themselves."""
+    rng = np.random.default_rng(0)
+    joints = (rng.normal(0, 0.4, (20, 27, 3)) + (0, 0, 1)).astype(np.float32)
+    angles = np.arange(6) * np.pi / 3
+    origins = np.stack((3 * np.cos(angles), 3 * np.sin(angles), 1 + 0.1 * angles), -1).astype(np.float32)
+    seen = np.stack((joints, joints[:, BODY27.mirror]) * 3, 1)  # every other camera takes left for right
+    to = seen - origins[:, None]
+    directions = to / np.linalg.norm(to, axis=-1, keepdims=True)
+    one = Sighting(origins, directions, np.ones((20, 6, 27), np.float32), np.zeros((20, 6, 0), np.float32), joints)
+    save_sightings(tmp_path / "sightings_train.npz", [one])
+    task = RaysTask(RaysConfig(recorded=1.0), tmp_path)
+    for step in range(8):
+        batch = task.batch(step, 0, np.random.default_rng(step))
+        seen_from = batch["joints"][:, :, None] - batch["origins"][..., None, :]
+        off = torch.linalg.cross(seen_from, batch["directions"]).norm(dim=-1)[..., [0, 18]]  # joints without a side
+        assert off.max() < 1e-5
+        exchanged = batch["exchanged"].mean((1, 3))  # (B, V)
+        assert ((exchanged < 0.01) | (exchanged > 0.5)).all()
+        assert 0.3 < (exchanged > 0.5).float().mean() < 0.7

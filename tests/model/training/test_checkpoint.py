@@ -16,6 +16,7 @@ from synpose_model.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_network,
+    load_weights,
     save_checkpoint,
     start_from,
 )
@@ -85,6 +86,17 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     save_checkpoint(of(nn.Linear(3, 1)), path)
     with pytest.raises(InvalidInput, match=r"last\.pt are another network's"):
         load_network(path)
+
+
+def test_what_is_frozen_need_not_be_in_the_file(tmp_path: Path) -> None:
+    """Frozen weights come with the network: a checkpoint without them is whole, one without others is not."""
+    trunk, head = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 1)
+    whole, weight = nn.ModuleDict({"trunk": trunk, "head": head}), trunk.weight.clone()
+    load_weights(whole, {"head.weight": torch.ones(1, 2), "head.bias": torch.zeros(1)}, tmp_path)
+    assert torch.equal(trunk.weight, weight)
+    assert torch.equal(head.weight, torch.ones(1, 2))
+    with pytest.raises(InvalidInput, match=r"1 are missing.*the first of them head\.bias"):
+        load_weights(whole, {"head.weight": torch.ones(1, 2)}, tmp_path)
 
 
 def test_start_from_what_fits(tmp_path: Path) -> None:

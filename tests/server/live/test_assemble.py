@@ -94,6 +94,26 @@ def test_whole_sets_wait_for_nothing() -> None:
     assert (empty.images, empty.skew, target.late) == ({}, 0.0, 1)
 
 
+def test_instants_that_changed_places_are_both_kept() -> None:
+    """In mode `every` a set waits where one before it is missing: until that comes, or the cameras have gone on."""
+    target = assembler(replace(EVERY, on_missing="partial"))
+    order = [0, 1, 2, 3, 4, 5, 7, 6, 8, 10, 9, 11, 13, 14, 15, 17]  # 12 and 16 never come
+    sets = feed(target, [(c, k * INTERVAL) for k in order for c in CAMERAS])
+    assert [round(s.time / INTERVAL) for s in sets] == [k for k in range(16) if k != 12]
+    assert [len(s.images) for s in sets] == [3] * 15
+    assert (target.late, target.missing) == (0, 0)
+    assert target.take(9.0) == []
+    assert [round(s.time / INTERVAL) for s in target.take(10.0)] == [17]
+
+
+def test_the_newest_set_waits_for_none_before_it() -> None:
+    """In mode `latest` a complete set goes on at once, and what comes for an earlier instant is late."""
+    target = assembler(replace(EVERY, mode="latest"))
+    sets = feed(target, [(c, k * INTERVAL) for k in (0, 1, 2, 3, 4, 5, 7, 6, 8) for c in CAMERAS])
+    assert [round(s.time / INTERVAL) for s in sets] == [0, 1, 2, 3, 4, 5, 7, 8]
+    assert target.late == 3
+
+
 def test_memory_is_bounded_without_a_camera() -> None:
     """While a camera is waited for, no more than a few sets wait; the oldest go on without it."""
     target = assembler(replace(EVERY, max_wait=60.0))
