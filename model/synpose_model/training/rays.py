@@ -251,19 +251,14 @@ def pose_loss(
 def _varied(rng: np.random.Generator, windows: SightingWindows) -> SightingWindows:
     """`windows` seen in a mirror or not, forwards or backwards, of people who are a little smaller or larger."""
     if rng.random() < 0.5:
-        windows = SightingWindows(*(part[:, ::-1] for part in windows))
+        windows = SightingWindows(*(part[:, ::-1].copy() for part in windows))
     origins, directions, scores, tokens, joints = windows
     size = rng.uniform(0.92, 1.08, (len(joints), 1, 1, 1)).astype(np.float32)
     if rng.random() < 0.5:
         across = np.array((-1, 1, 1), np.float32)
         origins, joints = origins * across, joints[:, :, MIRROR] * across
         directions, scores = directions[..., MIRROR, :] * across, scores[..., MIRROR]
-    if rng.random() < 0.5:
-        origins, directions, scores, tokens, joints = (
-            x[:, ::-1] for x in (origins, directions, scores, tokens, joints)
-        )
-    kept = (np.ascontiguousarray(x) for x in (origins * size, directions, scores, tokens, joints * size))
-    return SightingWindows(*kept)
+    return SightingWindows(origins * size, directions, scores, tokens, joints * size)
 
 
 def _swapped(windows: SightingWindows) -> NDArray[np.float32]:
