@@ -20,6 +20,7 @@ MOST_VIEWS = 8
 
 _FAR = 0.5  # metres: beyond, how far a ray misses no longer matters
 _UNKNOWN = 0.3  # metres: sigma of a joint that only the first guess places
+_LOST = 0.6  # metres: where rays that are nearly one line meet says less than a person's size does
 
 
 class Stage(nn.Module):
@@ -125,7 +126,7 @@ class LiftingNetwork(nn.Module):
         if tokens is not None:
             tokens = torch.where(view_mask[..., None], tokens, 0.0)
         found, sigma, _ = self.triangulate.meet(origins, directions, scores, view_mask)
-        known = sigma.isfinite()  # (B, T, J)
+        known = sigma < _LOST  # (B, T, J)
         found = torch.where(known[..., None, :], found, 0.0)
         sigma = torch.where(known, sigma, _UNKNOWN).clamp(0.005, _UNKNOWN)
         guess = first_guess(origins, directions, scores, found, known)
