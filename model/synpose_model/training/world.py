@@ -77,4 +77,5 @@ def join(device: str) -> Iterator[World]:
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     yield World(rank, size, place)
     # not after an error: the others may still wait for this process, and torchrun ends them once it is gone
+    dist.barrier()  # nobody leaves while another still talks: that one would be aborted at its end
     dist.destroy_process_group()
