@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from synpose.errors import BundleError, NotFound
 from synpose.skeleton import SKELETONS, Skeleton
 
-__all__ = ["BUNDLES", "Bundle", "Repository", "placed", "write_manifest"]
+__all__ = ["BUNDLES", "Bundle", "Repository", "placed", "unknown_model", "write_manifest"]
 
 BUNDLES = Path(__file__).parent / "bundles"
 """The repository that comes with the package."""
@@ -163,8 +163,7 @@ class Repository:
         """The bundle called `name`, or the default for `"default"`; raises `NotFound` that lists the names."""
         bundle = self.bundles.get(self.default if name == "default" else name)
         if bundle is None:
-            names = ", ".join(dict.fromkeys(("default", *self.bundles)))
-            raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
+            raise unknown_model(name, self.bundles)
         return bundle
 
     def names(self) -> tuple[str, ...]:
@@ -221,6 +220,12 @@ def write_manifest(folder: Path, *, graphs: Mapping[str, Path], **fields: Any) -
     text = json.dumps({"name": folder.name, **fields, "graphs": entries}, indent=2, ensure_ascii=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return Bundle.read(folder)
+
+
+def unknown_model(name: str, known: Iterable[str]) -> NotFound:
+    """That no model is called `name`, with the names that there are."""
+    names = ", ".join(dict.fromkeys(("default", *known)))  # a model may be called so, too
+    return NotFound(f"no model {name!r}; there are {names}", field="options.model")
 
 
 def placed(graph: Path, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 from synpose.errors import InvalidInput, NotFound, SynposeError
-from synpose_model.bundle import Bundle, Repository
+from synpose_model.bundle import Bundle, Repository, unknown_model
 from synpose_server.runtime import Model
 
 __all__ = ["Models"]
@@ -35,8 +35,7 @@ class Models(Mapping[str, Model]):
         """The model called `name`, or `default`; raises `NotFound`, which lists the names."""
         model = self._models.get(self.repository.default if name == "default" else name)
         if model is None:
-            names = ", ".join(dict.fromkeys(("default", *self._models)))
-            raise NotFound(f"no model {name!r}; there are {names}", field="options.model")
+            raise unknown_model(name, self._models)
         return model
 
     def __iter__(self) -> Iterator[str]:

@@ -51,6 +51,7 @@ def draw(
     two of three crops, or stretches, the others are painted over as a server does that follows them. `progress` is told
     the number of clips after each one.
     """
+    steady = frames is None
     paths, maps = motions_of(motions, split), environment_files(environments)
     body = BodyModel()
     trunks = {variant: Trunk(variant) for variant in variants}
@@ -63,12 +64,12 @@ def draw(
             chance = np.random.default_rng((seed, index, 2))
             if chance.random() < crowds:
                 clip = random_crowd(body, paths, maps, seed, index, int(chance.integers(2, 5)))
-                among = _close(clip, len(clip.joints) // 2 if frames else _STRETCH, steady=frames is None)
+                among = _close(clip, _STRETCH if steady else len(clip.joints) // 2, steady=steady)
             else:
                 clip = random_clip(body, paths, maps, seed, index)
                 among = np.arange(len(clip.joints))
             chosen = among if frames is None else among[np.linspace(0, len(among) - 1, frames).round().astype(int)]
-            _write(clip, stage, trunks, chosen, folder, (seed, index, 1), steady=frames is None)
+            _write(clip, stage, trunks, chosen, folder, (seed, index, 1), steady=steady)
             progress(count)
 
 

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
 
-__all__ = ["Sighting", "SightingWindows", "draw_windows", "read_sightings", "save_sightings"]
+__all__ = ["MOST_VIEWS", "Sighting", "SightingWindows", "draw_windows", "read_sightings", "save_sightings"]
 
 Single = NDArray[np.float32]
+
+MOST_VIEWS = 6
+"""Cameras of a rendered clip, and so of a window."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from synpose.skeleton import BODY27
 from synpose_model.data.errors import MIRROR, Errors, read_errors
 from synpose_model.data.poses import Poses, read_poses
 from synpose_model.data.rigs import Rays, present, simulate
-from synpose_model.data.sightings import Sighting, SightingWindows, draw_windows, read_sightings
+from synpose_model.data.sightings import MOST_VIEWS, Sighting, SightingWindows, draw_windows, read_sightings
 from synpose_model.heads import parts
 from synpose_model.lifting import LiftingNetwork
 from synpose_model.relation import RelationConfig
@@ -33,7 +33,6 @@ from synpose_model.training.task import TaskSpec
 __all__ = ["SPEC", "RaysConfig", "RaysTask", "pose_loss", "recorded"]
 
 _VIEWS = np.array((0.25, 0.26, 0.18, 0.12, 0.07, 0.06, 0.03, 0.03))  # chance of 1 to 8 cameras: few are hardest
-_RECORDED_VIEWS = 6  # cameras of a rendered clip
 _FAR_OFF = 0.06  # metres between a ray and its joint that an exchange of left and right must explain
 _LIMBS, _PAIRS = np.array(BODY27.limb_joints), np.array([*BODY27.bones])
 _PART_SHARES = (parts() / parts().sum(-1, keepdim=True)).numpy().T  # (27, parts)
@@ -73,7 +72,7 @@ class RaysTask:
         count = max(4, round(self.config.batch * 4 * window / (max(views, 2) * max(length, 4))))  # alike in cost
         count = min(count, 6 * self.config.batch)
         if self.config.recorded and rng.random() < self.config.recorded:
-            windows = _varied(rng, draw_windows(rng, self._recorded, count, length, min(views, _RECORDED_VIEWS)))
+            windows = _varied(rng, draw_windows(rng, self._recorded, count, length, min(views, MOST_VIEWS)))
             exchanged = (_swapped(windows) @ _PART_SHARES).astype(np.float32)
             return {**recorded(rng, windows, self.config.hard), "exchanged": torch.from_numpy(exchanged)}
         return self.sample(rng, "train", count, length, views, self.config.hard)

@@ -12,13 +12,11 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from synpose_model.data.sightings import Sighting, draw_windows, read_sightings
+from synpose_model.data.sightings import MOST_VIEWS, Sighting, draw_windows, read_sightings
 from synpose_model.training.rays import RaysConfig, RaysTask, recorded
 from synpose_model.training.task import TaskSpec
 
 __all__ = ["SPEC", "SightingsTask"]
-
-_MOST_VIEWS = 6  # cameras of a rendered clip
 
 
 class SightingsTask(RaysTask):
@@ -31,7 +29,7 @@ class SightingsTask(RaysTask):
         self, rng: np.random.Generator, split: str, count: int, length: int, views: int, hard: float
     ) -> Mapping[str, Tensor]:
         """As `RaysTask.sample`; `hard` is how often images are missing."""
-        windows = draw_windows(rng, self._sightings[split], count, length, min(views, _MOST_VIEWS))
+        windows = draw_windows(rng, self._sightings[split], count, length, min(views, MOST_VIEWS))
         return recorded(rng, windows, hard)
 
     @cached_property

@@ -64,7 +64,7 @@ def test_recorded_windows_tell_what_is_exchanged(tmp_path: Path) -> None:
     joints = (rng.normal(0, 0.4, (20, 27, 3)) + (0, 0, 1)).astype(np.float32)
     angles = np.arange(6) * np.pi / 3
     origins = np.stack((3 * np.cos(angles), 3 * np.sin(angles), 1 + 0.1 * angles), -1).astype(np.float32)
-    seen = np.stack((joints, joints[:, BODY27.mirror]) * 3, 1)  # every other camera takes left for right
+    seen = np.stack((*[joints] * 5, joints[:, BODY27.mirror]), 1)  # the last camera takes left for right
     to = seen - origins[:, None]
     directions = to / np.linalg.norm(to, axis=-1, keepdims=True)
     one = Sighting(origins, directions, np.ones((20, 6, 27), np.float32), np.zeros((20, 6, 0), np.float32), joints)
@@ -77,4 +77,4 @@ def test_recorded_windows_tell_what_is_exchanged(tmp_path: Path) -> None:
         assert off.max() < 1e-5
         exchanged = batch["exchanged"].mean((1, 3))  # (B, V)
         assert ((exchanged < 0.01) | (exchanged > 0.5)).all()
-        assert 0.3 < (exchanged > 0.5).float().mean() < 0.7
+        assert 0.05 < (exchanged > 0.5).float().mean() < 0.35  # of six, the last
