@@ -129,7 +129,6 @@ def test_graphs_that_bundles_share_are_loaded_once(engine: Engine) -> None:
     main, other = engine.model("main"), engine.model("other")
     assert main.graphs["detector"] is other.graphs["detector"]
     assert main.graphs["detector"].name == "multipose.detector"
-    assert {thread.name.split("_")[0] for thread in threading.enumerate()} >= {"graph-multipose.detector"}
 
 
 def test_polling_follows_the_folder(folder: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
