@@ -8,9 +8,10 @@ tracker: same crops, same threads), in a tight loop (peers/work.py). A unary fra
 of a stream follows them. `--litserve` and `--pytriton` are pythons of environments that have these and numpy,
 onnxruntime and simplejpeg; they serve the bare work of a unary frame set from the same images, without cropping,
 associating and lifting. Per round and number of clients everything runs once, each for `--seconds`, in an order that
-turns; shares of a round and their medians are what means anything on a busy machine. Other work on the machine takes
-from all of them, and not evenly: what it leaves alone is the CPU time a frame set, of the bare work over the server's
-(all processes of a server; the load's own is not in it, though it takes from the same cores).
+turns, and the bare work before and after each: shares of that, and their medians, are what means anything on a busy
+machine. Other work on the machine takes from all of them, and not evenly: what it leaves alone is the CPU time a frame
+set, of the bare work over the server's (all processes of a server; the load's own is not in it, though it takes from the
+same cores).
 """
 
 from __future__ import annotations
@@ -115,19 +116,17 @@ async def measure(
     for clients in args.clients:
         shares, costs = defaultdict(list), defaultdict(list)
         for turn in range(args.rounds):
+            order = [*runs][turn % len(runs) :] + [*runs][: turn % len(runs)]
             before = [bare_rate(w, work, args.seconds / 2) for w in bare]
-            names = [*runs][turn % len(runs) :] + [*runs][: turn % len(runs)]
-            rates = {name: await runs[name](clients) for name in names}
-            after = [bare_rate(w, work, args.seconds / 2) for w in bare]
-            (one, cost), (later, later_cost) = np.mean([before, after], axis=0)
-            print(f"{clients} clients: bare unary {one:.1f}/s, {cost * 1e3:.0f} ms CPU", end=", ")
-            print(f"bare stream {later:.1f}/s, {later_cost * 1e3:.0f} ms", end="; ")
-            print(
-                ", ".join(f"{name} {rates[name][0]:.1f}/s {rates[name][1] * 1e3:.0f} ms" for name in runs), flush=True
-            )
-            for name, (rate, took) in rates.items():
-                shares[name].append(rate / (later if name == "stream" else one))
-                costs[name].append((later_cost if name == "stream" else cost) / took)
+            for name in order:
+                rate, took = await runs[name](clients)
+                after = [bare_rate(w, work, args.seconds / 2) for w in bare]
+                own, cost = np.mean([before, after], axis=0)[name == "stream"]
+                before = after
+                shares[name].append(rate / own)
+                costs[name].append(cost / took)
+                print(f"{clients} clients, {name}: {rate:.1f}/s, {took * 1e3:.0f} ms of CPU", end="; ")
+                print(f"bare beside it {own:.1f}/s, {cost * 1e3:.0f} ms", flush=True)
         for name in runs:
             print(f"{clients} clients, {name}: {listed(shares[name])} of the bare work's rate", end=", ")
             print(f"bare over server in CPU time {listed(costs[name])}")
