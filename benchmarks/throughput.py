@@ -10,8 +10,8 @@ onnxruntime and simplejpeg; they serve the bare work of a unary frame set from t
 associating and lifting. Per round and number of clients everything runs once, each for `--seconds`, in an order that
 turns, and the bare work before and after each: shares of that, and their medians, are what means anything on a busy
 machine. Other work on the machine takes from all of them, and not evenly: what it leaves alone is the CPU time a frame
-set, of the bare work over the server's (all processes of a server; the load's own is not in it, though it takes from the
-same cores).
+set, of the bare work over the server's (all processes of a server; the load's own is not in it, though it takes
+from the same cores).
 """
 
 from __future__ import annotations
