@@ -35,7 +35,10 @@ from synpose.options import Options
 from synpose.pose import Frame
 from synpose.skeleton import Skeleton
 
-__all__ = ["from_client", "from_server", "to_client", "to_server"]
+__all__ = ["NO_KEY", "from_client", "from_server", "to_client", "to_server"]
+
+NO_KEY = 4401
+"""The code with which a WebSocket is closed whose caller has no API key that this server knows."""
 
 _HEAD = 4  # bytes of the header's length
 _KEYS = {

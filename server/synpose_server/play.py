@@ -22,29 +22,23 @@ _QUALITY = 90
 _UNTURNED = np.eye(2, 3)
 
 
-def play(
-    sources: Mapping[str, Source], settings: Settings, fps: float | None = None
-) -> Iterator[tuple[float, dict[str, bytes]]]:
+def play(frame_sets: FrameSets) -> Iterator[tuple[float, dict[str, bytes]]]:
     """(Unix time in seconds, JPEG images by camera) of each frame set, when its time has come.
 
-    Blocks until then; where decoding and encoding are slower than the clip, each comes as soon as it can. Raises as
-    `FrameSets` for videos that cannot be read.
+    Blocks until then; where decoding and encoding are slower than the clip, each comes as soon as it can. Raises what
+    `frame_sets` do.
     """
-    frame_sets = FrameSets(sources, settings.max_pixels, fps)
-    try:
-        start: float | None = None
-        for frame_set in frame_sets:
-            images = {
-                reader.camera: _jpeg(image, image.size)
-                for reader, image in zip(frame_sets.readers, frame_set.images, strict=True)
-                if image is not None
-            }
-            start = time.time() if start is None else start
-            due = start + frame_set.index / frame_sets.fps
-            time.sleep(max(0.0, due - time.time()))
-            yield due, images
-    finally:
-        frame_sets.close()
+    start: float | None = None
+    for frame_set in frame_sets:
+        images = {
+            reader.camera: _jpeg(image, image.size)
+            for reader, image in zip(frame_sets.readers, frame_set.images, strict=True)
+            if image is not None
+        }
+        start = time.time() if start is None else start
+        due = start + frame_set.index / frame_sets.fps
+        time.sleep(max(0.0, due - time.time()))
+        yield due, images
 
 
 def first_frame_sets(

@@ -297,9 +297,10 @@ def test_the_command_plays_videos(server: Server, tmp_path: Path, capsys: pytest
     output = tmp_path / "poses.ndjson"
     words = ["--calibration", tmp_path / "rig.json", "--server", f"grpc://{server.target}", "--model", MODEL]
     assert main(["stream", *map(str, words), "--mode", "every", "--output", str(output), *map(str, videos)]) == 0
-    assert capsys.readouterr().out.startswith(f"{FRAMES} frame sets, {FRAMES} answered, 0 dropped; from capture to")
-    _, frames = ndjson.decode(output.read_bytes().splitlines())
+    assert capsys.readouterr().out.startswith(f"{FRAMES} frame sets, {FRAMES} answered, 0 dropped; from sending to")
+    header, frames = ndjson.decode(output.read_bytes().splitlines())
     assert [len(frame.people) for frame in frames] == [1] * FRAMES
+    assert header.fps == FPS
 
 
 _COMMAND = "import sys; from synpose.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -73,8 +73,11 @@ def test_keys_open_both_doors(keys: tuple[Path, dict[str, str]]) -> None:
                 ("wrong", Unauthenticated),
                 (secrets["prom"], PermissionDenied),
             ):
-                with Client(url, api_key=secret) as client, pytest.raises(error):
-                    client.estimate(VIDEOS, RIG)
+                with Client(url, api_key=secret) as client:
+                    with pytest.raises(error):
+                        client.estimate(VIDEOS, RIG)
+                    with pytest.raises(error), client.live(RIG):
+                        pass
             with Client(url, api_key=secrets["lab"]) as client:
                 assert len(client.estimate(VIDEOS, RIG).frames) == 3
                 assert client.models()

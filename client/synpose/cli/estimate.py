@@ -43,7 +43,7 @@ class _Answer(Protocol):
 def configure(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write")
-    parser.add_argument("--skeleton", metavar="NAME", help="joints to give: coco17, h36m17 or halpe26 (coco17)")
+    parser.add_argument("--skeleton", metavar="NAME", help="joints to give: coco17, h36m17, halpe26 or body27 (coco17)")
     parser.add_argument(
         "--up", choices=UP_AXES, metavar="AXIS", help="axis of the world that points up: x, y, z, -x, -y, -z (guessed)"
     )

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "connect", "read_credentials"]
 
 
-def add_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser, purpose: str, *, required: bool = False) -> None:
     """The arguments that `connect` reads, on `parser`."""
-    parser.add_argument("--server", metavar="URL", help=f"{purpose} (http(s)://... or grpc(s)://...)")
+    parser.add_argument(
+        "--server", required=required, metavar="URL", help=f"{purpose} (http(s)://... or grpc(s)://...)"
+    )
     parser.add_argument("--api-key", metavar="KEY", help="key for the server (better: SYNPOSE_API_KEY, which ps hides)")
     parser.add_argument("--ca", metavar="FILE", help="certificates (PEM) that vouch for the server")
     parser.add_argument("--cert", metavar="FILE", help="own certificate (PEM), where the server wants one")

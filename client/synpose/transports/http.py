@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from synpose import live_json
 from synpose.calibrated import Calibrated
 from synpose.calibration import write_calibration
 from synpose.calibration_options import CalibrationOptions
-from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
+from synpose.errors import InvalidInput, ServerError, SynposeError, Unauthenticated, VideoError, from_problem
 from synpose.formats import json as pose_json
 from synpose.live import Ended, FromServer, Opened, ToServer
 from synpose.options import Options
@@ -133,6 +133,8 @@ class HttpTransport:
                     await asyncio.wait([sending])
             raise Disconnected(f"{self.url} broke off")
         except (WebSocketException, OSError, TimeoutError) as error:
+            if (refusal := _turned_away(error)) is not None:
+                raise refusal from error
             raise Disconnected(
                 f"no live stream at {url}: check that `synpose serve` runs there ({error or type(error).__name__})"
             ) from error
@@ -200,6 +202,16 @@ def _context(credentials: Credentials) -> ssl.SSLContext | bool:
     except OSError as error:  # ssl.SSLError is one
         raise InvalidInput(f"the certificates cannot be used: {error}", field="cert") from None
     return context
+
+
+def _turned_away(error: Exception) -> SynposeError | None:
+    """Why a server does not want this caller's live stream; None for what another connection may get over."""
+    if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == live_json.NO_KEY:
+        return Unauthenticated(error.rcvd.reason, field="api_key")
+    if isinstance(error, InvalidStatus) and 400 <= error.response.status_code < 500:
+        with suppress(ValueError, TypeError, AttributeError):  # of something else than a Synpose server
+            return from_problem(json.loads(error.response.body))
+    return None
 
 
 async def _send(socket: ClientConnection, messages: AsyncIterator[ToServer]) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synpose.errors import PermissionDenied, SynposeError, Unauthenticated
+from synpose.live_json import NO_KEY
 from synpose_server.auth import Gate, secret_of
 from synpose_server.calls import REQUEST_ID, Call, call
 from synpose_server.http.problems import answer, problem_of
@@ -35,7 +36,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 _REQUEST_ID = REQUEST_ID.encode()
 _DROP_SECONDS, _DROP_BYTES = 5.0, 512 << 20  # clips are large, and dropping bytes costs next to nothing
 _DROP_PAUSE_SECONDS = 1.0
-_REFUSED, _KEY_SECONDS, _KEY_BYTES = 4401, 10.0, 4096
+_KEY_SECONDS, _KEY_BYTES = 10.0, 4096
 
 
 class Door:
@@ -131,8 +132,8 @@ class Door:
             except SynposeError as error:
                 reason = problem_of(error)["detail"]
                 current.reason = problem_of(error)["type"].rpartition(":")[2]
-                await send({"type": "websocket.close", "code": _REFUSED, "reason": str(reason)[:100]})
-                return {"type": "websocket.disconnect", "code": _REFUSED}
+                await send({"type": "websocket.close", "code": NO_KEY, "reason": str(reason)[:100]})
+                return {"type": "websocket.disconnect", "code": NO_KEY}
             let_in = True
             return await receive()
 
@@ -145,8 +146,8 @@ class Door:
                     limit.reschedule(None)
                     return message
             except TimeoutError:
-                await send({"type": "websocket.close", "code": _REFUSED, "reason": "no API key came"})
-                return {"type": "websocket.disconnect", "code": _REFUSED}
+                await send({"type": "websocket.close", "code": NO_KEY, "reason": "no API key came"})
+                return {"type": "websocket.disconnect", "code": NO_KEY}
 
         return in_time
 
