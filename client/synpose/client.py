@@ -32,7 +32,7 @@ __all__ = ["AsyncClient", "AsyncPoseStream", "Client", "Hash", "PoseStream"]
 T = TypeVar("T")
 
 StrPath: TypeAlias = str | os.PathLike[str]
-Videos: TypeAlias = Mapping[str, StrPath | bytes] | Sequence[StrPath]
+Videos: TypeAlias = Mapping[str, StrPath | bytes] | Sequence[StrPath] | StrPath
 Calibration: TypeAlias = StrPath | Mapping[str, bytes] | Rig
 Progress: TypeAlias = Callable[[int, int | None], None]
 
@@ -431,11 +431,15 @@ def _uploads(videos: Videos) -> dict[str, Upload]:
     if isinstance(videos, Mapping):
         named = list(videos.items())
     else:
-        paths = [Path(video) for video in videos]
+        paths = [Path(video) for video in ([videos] if isinstance(videos, str | os.PathLike) else videos)]
         named = [(path.name if path.is_dir() else path.stem, path) for path in paths]
     uploads: dict[str, Upload] = {}
     folders: dict[str, Path] = {}
     for camera, video in named:
+        try:
+            camera.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput("a name that is not UTF-8 cannot be sent", field="video", camera=ascii(camera)) from None
         if camera in uploads or camera in folders:
             raise InvalidInput("two videos have this name", field="video", camera=camera)
         if isinstance(video, bytes):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synpose.angles import joint_angles
-from synpose.errors import InvalidInput, NotFound
+from synpose.errors import InvalidInput
 from synpose.formats.upright import to_y_up, up_axis
 from synpose.pose import PoseSequence
 
@@ -31,8 +31,6 @@ def plot(sequence: PoseSequence, frame: int | None = None, person: int | None = 
     count = len(sequence.frames)
     if frame is not None and not 0 <= frame < count:
         raise InvalidInput(f"there is no frame {frame}; there are {count}", field="frame")
-    if person is not None and person not in sequence.ids:
-        raise NotFound(f"no person {person}; there are {', '.join(map(str, sequence.ids)) or 'nobody'}", field="person")
     figure: Figure = pyplot.figure(figsize=(11, 4.5), layout="constrained")
     pyplot.close(figure)
     panels: Any = figure.subfigures(1, 2, width_ratios=(1, 1.4))

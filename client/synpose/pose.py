@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.errors import NotFound
 from synpose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -120,14 +121,16 @@ class PoseSequence:
         return max(sorted(everyone), key=everyone.__getitem__, default=None)
 
     def only(self, person: int) -> PoseSequence:
-        """The same frames with one person alone."""
+        """The same frames with one person alone; raises `NotFound` for one who never appears."""
+        self._check(person)
         frames = [replace(f, people=tuple(p for p in f.people if p.id == person)) for f in self.frames]
         return replace(self, frames=tuple(frames))
 
     def joints(self, person: int | None = None) -> NDArray[np.float64]:
         """Joints `(T, J, 3)` of one person over all frames, metres, world frame; NaN where unknown or absent.
 
-        Without an id: the person who appears in the most frames (all NaN if nobody does).
+        Without an id: the person who appears in the most frames (all NaN if nobody does). Raises `NotFound` for the id
+        of one who never appears.
         """
         return self._stack(person, "joints", (len(self.header.skeleton), 3))
 
@@ -165,10 +168,17 @@ class PoseSequence:
 
         return save(self, path, up)
 
+    def _check(self, person: int) -> None:
+        if person not in self.ids:
+            known = ", ".join(map(str, self.ids)) or "nobody"
+            raise NotFound(f"no person {person}; there are {known}", field="person")
+
     def _stack(self, person: int | None, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         out = np.full((len(self.frames), *shape), np.nan)
         if person is None:
             person = self.main_person
+        else:
+            self._check(person)
         for row, frame in zip(out, self.frames, strict=True):
             for p in frame.people:
                 if p.id == person:

@@ -103,6 +103,8 @@ class RawGraph:
 def find_graph(engine: Engine, name: str, version: str | None = None) -> RawGraph:
     """The graph that is called `MODEL.GRAPH`; raises `NotFound`."""
     model_name, _, kind = name.rpartition(".")
+    if not model_name:
+        raise NotFound(f"graphs are called MODEL.GRAPH, such as {name or 'default'}.spatial", field="model")
     model = engine.model(model_name)
     if kind not in model.graphs:
         raise NotFound(f"model {model_name!r} has no graph {kind!r}; it has {', '.join(model.graphs)}", field="model")

@@ -63,6 +63,24 @@ def test_videos_are_sent_from_their_files(client: synpose.Client, engine: FakeEn
     (tmp_path / "rig.json").write_text(synpose.write_calibration(RIG))
     client.estimate([tmp_path / "cam02.mov", str(tmp_path / "cam01.mp4")], tmp_path / "rig.json")
     assert engine.received[0].sources == {"cam01": big, "cam02": b"two"}
+    with pytest.raises(InvalidInput, match="1 of 2 was sent"):  # this engine wants more; the client needs no list
+        client.estimate(tmp_path / "cam02.mov", RIG)
+
+
+@pytest.mark.parametrize("name", ["cam\udcff", "\ud800"])
+def test_a_name_that_no_wire_carries_is_told(client: synpose.Client, name: str) -> None:
+    """Names of files need not be Unicode, those of cameras must be."""
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        client.estimate({name: b"one", "cam02": b"two"}, RIG)
+
+
+def test_someone_who_is_not_there_is_told(client: synpose.Client) -> None:
+    """An id that nobody has is no empty answer."""
+    poses = client.estimate(VIDEOS, RIG)
+    assert len(poses.only(poses.ids[0]).frames) == len(poses.frames)
+    for ask in (poses.only, poses.joints, poses.sigma, poses.angles):
+        with pytest.raises(NotFound, match="no person 7"):
+            ask(7)
 
 
 def test_a_calibration_without_unit_is_sent_in_metres(client: synpose.Client, engine: FakeEngine) -> None:

@@ -187,6 +187,7 @@ def test_an_answer_is_converted(streamed: bool, url: str, post: Any) -> None:
         ({"format": "trc", "up": "w"}, 422, "options-error", "up"),
         ({"format": "trc", "person": "-1"}, 422, "options-error", "person"),
         ({"format": "trc", "person": "7"}, 404, "not-found", "person"),
+        ({"skeleton": "halpe26"}, 422, "options-error", "query"),
     ],
 )
 @pytest.mark.parametrize("path", ["pose3d", "convert"])

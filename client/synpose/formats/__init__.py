@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from synpose.errors import NotAcceptable, NotFound, OptionsError
+from synpose.errors import NotAcceptable, OptionsError
 from synpose.formats import bvh, c3d, csv, glb, json, ndjson, npz, parquet, rrd, trc
 from synpose.formats.upright import Up, up_axis
 from synpose.pose import PoseSequence
@@ -48,9 +48,6 @@ class Format:
         """
         self.check()
         if person is not None:
-            if person not in sequence.ids:
-                known = ", ".join(map(str, sequence.ids)) or "nobody"
-                raise NotFound(f"no person {person}; there are {known}", field="person")
             sequence = sequence.only(person)
         return self.encode(sequence, up or up_axis(sequence)) if self.knows_up else self.encode(sequence)
 

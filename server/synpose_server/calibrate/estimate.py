@@ -137,6 +137,12 @@ def _check(request: CalibrationRequest, settings: Settings) -> None:
         raise InvalidInput(
             "videos of a board need the option board, which says what board it is", field="options.board"
         )
+    if options.board is not None and not request.boards:
+        raise InvalidInput(
+            "the option board says what board is filmed, but there is no video of it: --board-videos of the command,"
+            " `boards` of the client, `board` of the form",
+            field="board",
+        )
     mentioned = [("board", name) for name in request.boards]
     mentioned += [("options.baseline", name) for name in (options.baseline or ())[:2] if isinstance(name, str)]
     mentioned += [("options.gravity", name) for name in (options.gravity or ())[:1] if isinstance(name, str)]

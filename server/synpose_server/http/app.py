@@ -35,6 +35,7 @@ from synpose_server.http.inference import inference_routes
 from synpose_server.http.output import PARAMETERS, read_output
 from synpose_server.http.page import add_page
 from synpose_server.http.problems import answer_errors, problem_of
+from synpose_server.http.query import check_query
 from synpose_server.http.stream import add_stream
 
 __all__ = ["create_app"]
@@ -144,6 +145,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         response_class=Response,
     )
     async def estimate_calibration(request: Request) -> Response:
+        check_query(request)
         streams = LINES in request.headers.get("accept", "").lower()
         async with AsyncExitStack() as stack:
             job = job_of(request.headers)

@@ -15,6 +15,7 @@ from synpose.options import Options
 from synpose_server.bridge import Bridge
 from synpose_server.http import documents
 from synpose_server.http.form import Form, read_form
+from synpose_server.http.query import check_query
 from synpose_server.requests import read_rig
 
 __all__ = ["add_calibrations"]
@@ -70,6 +71,7 @@ def add_calibrations(app: FastAPI, bridge: Bridge) -> None:
         responses=_ERRORS,
     )
     async def upload(request: Request, units: str | None = None) -> Calibration:
+        check_query(request, "units")
         options = Options.from_mapping({"units": units})
         with bridge.receiving():
             files = await _files(request, bridge)

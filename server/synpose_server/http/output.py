@@ -12,6 +12,7 @@ from synpose.errors import OptionsError
 from synpose.formats import FORMATS, Format, format_for_accept, format_for_name
 from synpose.formats.upright import UP_AXES, Up, check_up
 from synpose.pose import Frame, PoseHeader, PoseSequence
+from synpose_server.http.query import check_query
 from synpose_server.observe import stage
 
 __all__ = ["PARAMETERS", "Output", "read_output"]
@@ -38,6 +39,7 @@ class Output:
 
 def read_output(request: Request) -> Output:
     """What the query asks for, the format also by the Accept header; raises `NotAcceptable` or `OptionsError`."""
+    check_query(request, *(parameter["name"] for parameter in PARAMETERS))
     query = request.query_params
     name = query.get("format")
     form = format_for_accept(request.headers.get("accept")) if name is None else format_for_name(name)

@@ -247,6 +247,10 @@ def test_the_command_refuses_and_leaves_no_file(tmp_path: Path, capsys: pytest.C
         (["--output", str(output)], "give the person's height"),
         (["--height", "1.8", "--output", "calib.txt"], "must end in"),
         (["--baseline", "a:b:far", "--output", str(output)], "baseline must be two cameras"),
+        (
+            [str(EXAMPLE / "cam02.mp4"), "--height", "1.8", "--board", "checkerboard:9x6", "--output", str(output)],
+            "there is no video of it: --board-videos",
+        ),
     ):
         assert main(["calibrate", video, *arguments]) == 2
         assert reason in capsys.readouterr().err
