@@ -27,6 +27,7 @@ _SURE = 0.2  # keypoint score from which MoveNet's position is worth comparing
 _FEW = 5  # joints that two views must share before their agreement means anything
 _STARTS = 32  # people that a frame set may start with, right or wrong
 _AGREE = 0.08  # reprojection error, as a share of the person's extent, below which two views show one person
+_LARGE = 0.5  # of the image's longer side: the extent from which a person counts in full
 _STATURE = 1.7  # metres: of a person whom only one camera sees
 _AT = {name: j for j, name in enumerate(COCO17.joints)}
 
@@ -57,7 +58,7 @@ class Candidate:
 
 
 def associate(rig: Rig, detections: Sequence[Detection]) -> list[Candidate]:
-    """Group detections into people, each detection in at most one; most views first, then best agreement.
+    """Group detections into people, each detection in at most one; the most prominent first (`_prominence`).
 
     Greedy: a pair of views that agrees starts a person, the best pairs first, and other views join as long as the
     person seen by all projects onto each. At least two views make a person. The work grows with the square of the
@@ -75,16 +76,17 @@ def associate(rig: Rig, detections: Sequence[Detection]) -> list[Candidate]:
     for person in people:
         if not any(_shares(other, person) for other in chosen):
             chosen.append(person)
-    return chosen
+    return sorted(chosen, key=lambda person: (-sum(_prominence(rig, d) for d in person.detections), person.error))
 
 
 def place(rig: Rig, detections: Sequence[Detection]) -> list[Candidate]:
-    """Each detection as a person of usual height who is nowhere nearer to its camera than elsewhere; best first.
+    """Each detection as a person of usual height who is nowhere nearer to its camera than elsewhere; the most prominent
+    first.
 
     What one camera alone can tell: directions are right, the distance is as good as the height.
     """
     people = []
-    for detection in sorted(detections, key=lambda d: -d.score):
+    for detection in sorted(detections, key=lambda d: -_prominence(rig, d)):
         rays = np.where(detection.keypoints[:, 2:] > _SURE, detection.directions, np.nan)
         if np.isfinite(rays).all(-1).sum() < _FEW:
             continue
@@ -110,6 +112,16 @@ def stature(joints: Array) -> float:
         for a, b in (("hip", "knee"), ("knee", "ankle"))
     ]
     return float(np.median([torso / 0.29, *(leg / 0.245 for leg in legs)]))
+
+
+def _prominence(rig: Rig, detection: Detection) -> float:
+    """How much a detection speaks for its person being the one who is meant: its score, the half for small ones.
+
+    Whoever many views show is ahead of the one whom few show, and of equally many the one whom the cameras were set up
+    for, who is larger than those who pass behind.
+    """
+    share = detection.extent / max(rig.cameras[detection.view].size)
+    return detection.score * min(1.0, 0.5 + share / _LARGE / 2)
 
 
 def _shares(a: Candidate, b: Candidate) -> int:

@@ -6,6 +6,7 @@ import statistics
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
@@ -76,7 +77,11 @@ class Estimation(Iterator[Frame]):
             raise StopIteration
         index, notices, self.people = self._held.popleft()
         time = self._timestamps[index] if self._timestamps else index / self.header.fps
-        return self._answers.frame(index, time, self.people, notices)
+        frame = self._answers.frame(index, time, self.people, notices)
+        self._report.tell(frame.people)
+        if self._ended and not self._held:
+            return replace(frame, notices=(*notices, *self._report.notices()))
+        return frame
 
     def _see(self, frame_set: FrameSet) -> None:
         """Take in the next frame set. Of those that wait for their answer no image is kept."""
@@ -88,7 +93,6 @@ class Estimation(Iterator[Frame]):
         self._pending = ()
         if frame_set.is_last:
             self._tracker.check_scale()
-            notices = (*notices, *self._report.notices())
             self._ended = True
         self._held.append((frame_set.index, notices, people))
 

@@ -1,11 +1,13 @@
-"""What was handled on the way and must not stay hidden: cameras left out, trimmed, dark or without a person."""
+"""What must not stay hidden: cameras left out, trimmed, dark or without a person, and answers that are half a guess."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from synpose.pose import Notice
+import numpy as np
+
+from synpose.pose import Notice, Person
 from synpose.rig import Rig
 from synpose_model.image import Image
 from synpose_server.synchronise import FrameSet
@@ -13,6 +15,7 @@ from synpose_server.synchronise import FrameSet
 __all__ = ["ViewReport", "rig_notices"]
 
 _NAMED = 8  # cameras that a notice names one by one
+_DOUBT = 0.25  # metres: a median sigma that cameras which belong together do not have
 _BLACK = 24  # brightest luma that still counts as black; video black is 16
 
 
@@ -36,8 +39,12 @@ def rig_notices(calibrated: Rig, used: Rig) -> tuple[Notice, ...]:
     return tuple(notices)
 
 
+_TOGETHER = "do the names of the cameras, the calibration and the starts of the videos belong together?"
+_UNSEEN = "does not show the person clearly, or elsewhere than the others do (name, calibration, start of the video?),"
+
+
 class ViewReport:
-    """Counts, camera by camera, the frame sets to which a view could not contribute, and why."""
+    """Counts, camera by camera, the frame sets to which a view could not contribute, and why; how sure answers are."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -45,6 +52,7 @@ class ViewReport:
         self._black: Counter[str] = Counter()
         self._unseen: Counter[str] = Counter()
         self._frames = self._answered = 0
+        self._sigmas: list[float] = []  # the median joint's, of every person and frame
 
     def add(self, frame_set: FrameSet, people: Sequence[Sequence[str]]) -> None:
         """Count one frame set; `people` are the cameras that were used for each person who was found in it."""
@@ -59,6 +67,10 @@ class ViewReport:
             elif name not in used and people:
                 self._unseen[name] += 1
 
+    def tell(self, people: Sequence[Person]) -> None:
+        """Take in the answer of a frame set."""
+        self._sigmas += [float(np.median(p.sigma[known])) for p in people if (known := np.isfinite(p.sigma)).any()]
+
     def notices(self) -> tuple[Notice, ...]:
         """What the clip showed so far."""
         notices = []
@@ -66,7 +78,7 @@ class ViewReport:
             for code, counter, what in (
                 ("missing-images", self._missing, "has no readable image"),
                 ("black-images", self._black, "is black"),
-                ("unseen-views", self._unseen, "does not show the person clearly"),
+                ("unseen-views", self._unseen, _UNSEEN),
             ):
                 if count := counter[name]:
                     message = f"this camera {what} in {count} of {self._frames} frame sets"
@@ -76,6 +88,13 @@ class ViewReport:
             by_two = " by two cameras" if len(self._names) > 1 else ""
             message = f"nobody was seen well enough{by_two} in {lost} of {self._frames} frame sets"
             notices.append(Notice("nobody-found", message))
+        sigma = float(np.median(self._sigmas)) if self._sigmas else 0.0
+        if len(self._names) == 1 and self._sigmas:
+            message = f"one camera does not tell how far away people are: that is a guess (sigma {sigma:.2f} m)"
+            notices.append(Notice("one-camera", message))
+        elif sigma > _DOUBT:
+            message = f"the half of all joints are uncertain by more than {sigma:.2f} m; {_TOGETHER}"
+            notices.append(Notice("uncertain", message))
         return tuple(notices)
 
 

@@ -97,6 +97,19 @@ def test_a_bystander_in_two_views_comes_last() -> None:
     assert found == [{(1, v) for v in range(4)}, {(0, 0), (0, 1)}]
 
 
+@pytest.mark.parametrize("near", [0, 1])
+def test_of_two_whom_as_many_views_show_the_larger_comes_first(near: int) -> None:
+    """The cameras were set up for someone; the detector's being a little surer of who passes behind is nothing."""
+    rig, rng = circle_rig(4).subset(["cam1", "cam2"]), np.random.default_rng(0)
+    middle = np.mean([camera.center for camera in rig], axis=0) * (1, 1, 0)
+    towards = middle / np.linalg.norm(middle)
+    crowd = [STANDING + towards * (0.6 if person == near else -1.6) for person in range(2)]
+    scores = [0.7 if person == near else 0.75 for person in range(2)]
+    detections = {(k, v): seen(rig, v, crowd[k], rng, scores[k]) for k in range(2) for v in range(2)}
+    found = groups(associate(rig, list(detections.values())), detections)
+    assert found == [{(near, 0), (near, 1)}, {(1 - near, 0), (1 - near, 1)}]
+
+
 @pytest.mark.parametrize("scale", [1000.0, 0.01])
 def test_a_wrong_unit_changes_nothing_but_the_size(scale: float) -> None:
     """A rig whose lengths are in another unit finds the same people, in that unit."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tests.server.painted import circle_rig
 
-from synpose.pose import Notice
+from synpose.pose import Notice, Person
 from synpose.rig import Rig
 from synpose_model.image import Image
 from synpose_server.report import ViewReport, rig_notices
@@ -40,6 +41,18 @@ def test_a_good_clip_has_nothing_to_tell() -> None:
     good: Step = ([LIT, LIT, LIT], [NAMES])
     assert report(good, good, good) == []
     assert report() == []
+
+
+@pytest.mark.parametrize(
+    ("cameras", "sigma", "codes"),
+    [(3, 0.05, []), (3, 0.8, ["uncertain"]), (1, 0.05, ["one-camera"]), (1, 0.8, ["one-camera"]), (3, np.nan, [])],
+)
+def test_answers_that_are_half_a_guess_are_told(cameras: int, sigma: float, codes: list[str]) -> None:
+    """A clip of one camera, and cameras whose median joint is uncertain by more than a quarter of a metre."""
+    views = ViewReport(NAMES[:cameras])
+    views.add(FrameSet(0, (LIT,) * cameras), [NAMES[:cameras]])
+    views.tell([Person(0, 0.9, np.zeros((17, 3)), np.full(17, sigma), NAMES[:cameras])])
+    assert [notice.code for notice in views.notices()] == codes
 
 
 def test_missing_images_are_counted() -> None:

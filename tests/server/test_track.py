@@ -206,7 +206,7 @@ def test_a_quick_hand_in_front_of_someone_is_not_painted_over() -> None:
 
 def test_a_keypoint_that_is_someone_elses_counts_little() -> None:
     """A wrist read at the other person's wrist keeps a fifth of its score, and the pose stays as the others say it."""
-    model = GrabsWrist(circle_rig(5), [STANDING + (0, y, 0) for y in (-0.5, 0.5)])
+    model = GrabsWrist(circle_rig(5), [STANDING + (0, -0.5, 0), STANDING * (1, 1, 0.9) + (0, 0.5, 0)])
     tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
     images = [painted(v) for v in range(5)]
     whose = owners(tracker.step(images), model.people)

@@ -101,9 +101,7 @@ async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *
                 if reader.must_write:
                     await asyncio.to_thread(reader.flush)
     except MultipartError as error:
-        raise InvalidInput(
-            f"the multipart body is broken: {error.args[0]}", field="body"
-        ) from None
+        raise InvalidInput(f"the multipart body is broken: {error.args[0]}", field="body") from None
     if form.videos or not form.spool.in_memory:
         await asyncio.to_thread(reader.flush)
         for video in form.videos:
