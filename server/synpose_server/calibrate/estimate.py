@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 
 _MOST_FRAMES = 3600  # a minute at 60 a second; more of the same walk adds time, not accuracy
 _LEAST_FRAMES = 20
+_SHORT = 5.0  # seconds of film below which the covariance alone says too little
 _STILL = 0.02  # spread of joints in the image, beside the person's extent, below which nobody moves
 _FLAT = 0.04  # thickness of the motion beside its length, below which it lies in a plane
 
@@ -122,6 +123,11 @@ def calibrate_tracks(
         for report in reports
         if abs(report.offset) >= 0.5
     ]
+    if (seconds := len(keypoints) / fps) < _SHORT:
+        notices.append(
+            f"{seconds:.1f} s of film are little: cameras may be off by more than is said here; film 10 to 60 s of someone "
+            "who walks about"
+        )
     report = CalibrationReport(len(keypoints), len(adjusted.points), metres, reports, tuple(notices))
     return Calibrated(rig, report)
 

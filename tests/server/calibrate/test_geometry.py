@@ -131,6 +131,16 @@ def test_unknown_lenses_of_one_kind_are_found() -> None:
     assert difference(found.rig, rig)[0] < 2
 
 
+@pytest.mark.parametrize(("frames", "told"), [(90, True), (160, False)])
+def test_little_film_is_told(frames: int, told: bool) -> None:
+    """What the covariance promises holds for much movement; of a few seconds the notices say so."""
+    rig = make_rig(3)
+    found = calibrate_tracks(
+        sightings(rig, walk(frames), 2.0), list(rig), KNOWN, CalibrationOptions(height=HEIGHT), FPS
+    )
+    assert any("s of film" in notice for notice in found.report.notices) == told
+
+
 @pytest.mark.parametrize("late", [7, -4])
 def test_a_view_that_is_late_is_found(late: int) -> None:
     """Whole frames first, then parts of one; the cameras are right in spite of it."""
