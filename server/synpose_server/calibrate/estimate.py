@@ -125,8 +125,8 @@ def calibrate_tracks(
     ]
     if (seconds := len(keypoints) / fps) < _SHORT:
         notices.append(
-            f"{seconds:.1f} s of film are little: cameras may be off by more than is said here; film 10 to 60 s of someone "
-            "who walks about"
+            f"{seconds:.1f} s of film are little, and cameras may be off by more than is said here: film 10 to 60 s of"
+            " someone who walks about"
         )
     report = CalibrationReport(len(keypoints), len(adjusted.points), metres, reports, tuple(notices))
     return Calibrated(rig, report)
