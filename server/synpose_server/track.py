@@ -19,7 +19,7 @@ from synpose.rig import Rig
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.crop import IN_VIEW, MARGIN, Crop, letterbox
 from synpose_model.image import Image
-from synpose_model.rays import ray_distances
+from synpose_model.rays import intersect_rays, ray_distances
 from synpose_model.silhouette import paint_over, silhouette
 from synpose_server.apart import strangers, twins
 from synpose_server.assignment import nearest_pairs
@@ -60,6 +60,8 @@ _STRANGE = 0.2  # of its score is left to a keypoint that seems to be someone el
 _MERGED = 4  # frame sets after which two tracks in one place are one person
 _TAKEN = 0.3  # metres around someone who is followed in which nobody new is found
 _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
+_TELLS, _FEWEST = 0.1, 5  # score from which a keypoint tells, and how many must, where a lone camera sees someone
+_NEAREST = 0.3  # metres from a camera at which nobody's joint is nearer
 _PATIENCE = 10  # impossible people in a row before the calibration is blamed
 
 
@@ -422,7 +424,14 @@ class Tracker:
                 np.stack(part) for part in zip(*(sighting.given() for sighting in batch), strict=True)
             )
             origins = np.broadcast_to(self._origins, (*rays.shape[:3], 3))
-            yield from zip(batch, *self.model.relate(origins, rays, scores, mask, tokens), strict=True)
+            joints, sigma, weights = self.model.relate(origins, rays, scores, mask, tokens)
+            alone = mask.sum(-1) == 1
+            alone[:, : -1 - self.model.bundle.look_ahead] = False  # these were answered before
+            for row, t in np.argwhere(alone):
+                view = int(np.argmax(mask[row, t]))
+                told = rays[row, t, view], scores[row, t, view]
+                joints[row, t] = _in_sight(joints[row, t], self._origins[view], *told)
+            yield from zip(batch, joints, sigma, weights, strict=True)
 
     def _astray(self, person: TrackedPerson) -> int | None:
         """The view that shows someone or something else, if any: its median sure ray passes far from its joint.
@@ -451,6 +460,21 @@ class Tracker:
             expected = origin + (expected - origin) * near / far
         moved = np.linalg.norm(person.joints - expected, axis=-1)
         return bool(np.nanmedian(moved) < 0.5)
+
+
+def _in_sight(joints: Array, eye: Array, directions: Array, scores: Array) -> Array:
+    """`joints` `(J, 3)` moved to where the rays `(K, 3)` of the only camera, at `eye` `(3,)`, meet them best.
+
+    A network that must guess how far away someone is may say a distance that does not go with the size of the pose. The
+    crops that follow such a pose show ever less of the person, and the next guess is farther off.
+    """
+    offset = joints[: len(directions)] - eye
+    distance = np.linalg.norm(offset, axis=-1)
+    sure = (scores > _TELLS) & np.isfinite(distance) & (distance > 0)
+    weights = np.where(sure, scores / np.where(sure, distance, 1.0) ** 2, 0.0)
+    shift = intersect_rays(-np.nan_to_num(offset), directions, weights)  # these lines meet in what moves joints to rays
+    ahead = ((offset + shift) * directions).sum(-1)[sure]
+    return joints + shift if len(ahead) >= _FEWEST and (ahead > _NEAREST).all() else joints
 
 
 def _filled(joints: Array) -> Array:

@@ -14,7 +14,7 @@ from tests.server.painted import SIZE, STANDING, PaintedModel, bundle, circle_ri
 from synpose.errors import CalibrationError
 from synpose.skeleton import BODY27, COCO17, Skeleton
 from synpose_model.image import Image
-from synpose_server.track import TrackedPerson, Tracker, _completing
+from synpose_server.track import TrackedPerson, Tracker, _completing, _in_sight
 
 Array = NDArray[np.float64]
 
@@ -515,3 +515,26 @@ def test_nobody_new_is_believed_of_one_view_of_several() -> None:
     model = Monocular(circle_rig(4), [STANDING])
     tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
     assert [tracker.step([painted(0), BLACK, BLACK, BLACK]) for _ in range(3)] == [[]] * 3
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_one_camera_sees_the_pose_where_it_looks(factor: float) -> None:
+    """A pose that was guessed too near or too far for its size goes to where the camera's rays meet it."""
+    camera = circle_rig(4).cameras[0]
+    rays = camera.rays(camera.project(STANDING))
+    guessed = STANDING + (factor - 1) * (STANDING.mean(0) - camera.center)
+    assert _in_sight(guessed, camera.center, rays, np.ones(17)) == pytest.approx(STANDING, abs=1e-6)
+    wild = rays.copy()
+    wild[WRIST] = camera.rays(camera.project(STANDING[[0]]))[0]
+    scores = np.where(np.arange(17) == WRIST, 0.05, 0.9)  # what hardly scores says nothing
+    assert _in_sight(guessed, camera.center, wild, scores) == pytest.approx(STANDING, abs=1e-6)
+
+
+def test_too_few_rays_leave_the_pose_alone() -> None:
+    """Where hardly a keypoint is seen, or the pose would come to lie behind the camera, the guess stays."""
+    camera = circle_rig(4).cameras[0]
+    rays = camera.rays(camera.project(STANDING))
+    guessed = STANDING + (1.0, 0, 0)
+    few = np.where(np.arange(17) < 4, 0.9, 0.0)
+    assert (_in_sight(guessed, camera.center, rays, few) == guessed).all()
+    assert (_in_sight(guessed, camera.center, -rays, np.ones(17)) == guessed).all()
