@@ -93,7 +93,7 @@ class ViewReport:
             message = f"one camera does not tell how far away people are: that is a guess (sigma {sigma:.2f} m)"
             notices.append(Notice("one-camera", message))
         elif sigma > _DOUBT:
-            message = f"the half of all joints are uncertain by more than {sigma:.2f} m; {_TOGETHER}"
+            message = f"half of all joints are uncertain by more than {sigma:.2f} m; {_TOGETHER}"
             notices.append(Notice("uncertain", message))
         return tuple(notices)
 

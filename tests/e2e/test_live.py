@@ -288,14 +288,18 @@ def test_results_that_were_not_acknowledged_come_again(server: Server) -> None:
         list(ask(Resume("unknown")))
 
 
-def test_the_command_plays_videos(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("door", ["http", "grpc"])
+def test_the_command_plays_videos(
+    door: str, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`synpose stream` sends a clip as cameras would, writes the poses and says what came of it."""
     (tmp_path / "rig.json").write_bytes(CALIBRATION)
     videos = [tmp_path / f"{camera}.mp4" for camera in CAMERAS]
     for path in videos:
         path.write_bytes(video(path.stem))
     output = tmp_path / "poses.ndjson"
-    words = ["--calibration", tmp_path / "rig.json", "--server", f"grpc://{server.target}", "--model", MODEL]
+    url = server.url if door == "http" else f"grpc://{server.target}"
+    words = ["--calibration", tmp_path / "rig.json", "--server", url, "--model", MODEL]
     assert main(["stream", *map(str, words), "--mode", "every", "--output", str(output), *map(str, videos)]) == 0
     assert capsys.readouterr().out.startswith(f"{FRAMES} frame sets, {FRAMES} answered, 0 dropped; from sending to")
     header, frames = ndjson.decode(output.read_bytes().splitlines())

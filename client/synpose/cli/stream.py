@@ -21,6 +21,7 @@ from synpose.cli.output import whole_file
 from synpose.cli.settings import load_settings
 from synpose.errors import OptionsError
 from synpose.formats import ndjson
+from synpose.formats.json import DECIMALS
 from synpose.live import StreamPolicy
 
 __all__ = ["EXAMPLE", "configure", "run"]
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
     policy = StreamPolicy(mode=args.mode, look_ahead=args.look_ahead, cameras=tuple(sources))
     options = clip.options
-    sent: dict[float, float] = {}  # by time of capture
+    sent: dict[float, float] = {}  # by time of capture, as JSON tells it
     delays: list[float] = []
     with ExitStack() as stack:
         write = stack.enter_context(whole_file(args.output)) if args.output is not None else None
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         if write is not None:
             write(ndjson.encode_header(stream.header))
         for pose in stream.follow(_noted(play(frame_sets), sent)):
-            delays.append(time.time() - sent[pose.frame.timestamp])
+            delays.append(time.time() - sent[round(pose.frame.timestamp, DECIMALS)])
             if write is not None:
                 write(ndjson.encode_frame(pose.frame))
         counters = stream.counters
@@ -89,5 +90,5 @@ def _noted(
 ) -> Iterator[tuple[float, dict[str, bytes]]]:
     """What is `played`; when each was sent is written into `sent`."""
     for due, images in played:
-        sent[due] = time.time()
+        sent[round(due, DECIMALS)] = time.time()
         yield due, images
