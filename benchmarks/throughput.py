@@ -121,7 +121,7 @@ async def measure(
             for name in order:
                 rate, took = await runs[name](clients)
                 after = [bare_rate(w, work, args.seconds / 2) for w in bare]
-                own, cost = np.mean([before, after], axis=0)[name == "stream"]
+                own, cost = np.mean([before, after], axis=0)[int(name == "stream")]
                 before = after
                 shares[name].append(rate / own)
                 costs[name].append(cost / took)
