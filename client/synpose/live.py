@@ -66,7 +66,7 @@ class StreamPolicy:
         if type(self.look_ahead) is not int or self.look_ahead < 0:
             raise _unusable("look_ahead", "a whole number of frame sets")
         if not isinstance(self.cameras, tuple) or not all(isinstance(name, str) for name in self.cameras):
-            raise _unusable("cameras", "a list of names")
+            raise _unusable("cameras", "a list of names, in Python a tuple")
         if len(set(self.cameras)) < len(self.cameras):
             raise _unusable("cameras", "a list of different names")
 

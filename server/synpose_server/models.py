@@ -29,6 +29,8 @@ class Models(Mapping[str, Model]):
         bundles = repository.bundles.values() if only is None else (repository[only],)
         self._models = {bundle.name: make(bundle) for bundle in bundles}
         self._troubles: dict[str, str] = {}  # of bundles that cannot be loaded, as they were logged
+        self._pinned: dict[str, str] = {}  # versions that were asked for, and what was unloaded: `poll` leaves them so
+        self._unloaded: set[str] = set()
         self._loading = threading.Lock()  # one after another: each takes memory
 
     def __getitem__(self, name: str) -> Model:
@@ -47,44 +49,67 @@ class Models(Mapping[str, Model]):
     def load(self, name: str, version: str | None = None) -> Model:
         """Read, verify, load and warm up the newest version of `name`, or `version`, then serve it.
 
-        Raises `NotFound` or `BundleError`; then what was served before still is. Blocks while it loads.
+        A `version` stays until the next `load` or `unload`, whatever comes to the folder. Raises `NotFound` or
+        `BundleError`; then what was served before still is. Blocks while it loads.
         """
         with self._loading:
-            bundle = self.repository.read(name, version)
-            model = self._make(bundle)
-            self._models = {**self._models, name: model}
-        log.info("model %s %s is served", name, bundle.version)
+            model = self._take(self.repository.read(name, version))
+            self._unloaded.discard(name)
+            self._pinned.pop(name, None)
+            if version is not None:
+                self._pinned[name] = version
         return model
 
     def unload(self, name: str) -> None:
-        """Serve `name` no more; raises `NotFound`, and `InvalidInput` for the default, which must be there."""
+        """Serve `name` no more, until it is loaded by name.
+
+        Raises `NotFound`, and `InvalidInput` for the default, which must be there.
+        """
         with self._loading:
             if name not in self._models:
                 raise NotFound(f"model {name!r} is not loaded", field="model")
             if name == self.repository.default:
                 raise InvalidInput(f"{name!r} is the default model and cannot be unloaded", field="model")
-            self._models = {key: model for key, model in self._models.items() if key != name}
-        log.info("model %s is served no more", name)
+            self._drop(name)
+            self._unloaded.add(name)
+            self._pinned.pop(name, None)
 
     def poll(self) -> None:
         """Take over what has changed in the folder: new and changed bundles are loaded, those that went are unloaded.
 
         A bundle that cannot be loaded, or not yet, because it is still being copied, is tried again the next time.
+        What was loaded in one version, or unloaded, stays as it was asked for while its folder is there.
         """
         there = self.repository.names()
         for name in there:
-            try:
-                bundle = self.repository.read(name)
-                served = self._models.get(name)
-                if served is None or not _same(served.bundle, bundle):
-                    self.load(name)
-                self._troubles.pop(name, None)
-            except SynposeError as error:
-                if self._troubles.get(name) != str(error):
-                    log.warning("model %s cannot be loaded; what was served still is: %s", name, error)
-                self._troubles[name] = str(error)
-        for name in set(self._models) - set(there) - {self.repository.default}:
-            self.unload(name)
+            with self._loading:
+                if name in self._unloaded:
+                    continue
+                try:
+                    bundle = self.repository.read(name, self._pinned.get(name))
+                    served = self._models.get(name)
+                    if served is None or not _same(served.bundle, bundle):
+                        self._take(bundle)
+                    self._troubles.pop(name, None)
+                except SynposeError as error:
+                    if self._troubles.get(name) != str(error):
+                        log.warning("model %s cannot be loaded; what was served still is: %s", name, error)
+                    self._troubles[name] = str(error)
+        with self._loading:
+            self._unloaded &= set(there)
+            for name in set(self._models) - set(there) - {self.repository.default}:
+                self._drop(name)
+                self._pinned.pop(name, None)
+
+    def _take(self, bundle: Bundle) -> Model:
+        model = self._make(bundle)
+        self._models = {**self._models, bundle.name: model}
+        log.info("model %s %s is served", bundle.name, bundle.version)
+        return model
+
+    def _drop(self, name: str) -> None:
+        self._models = {key: model for key, model in self._models.items() if key != name}
+        log.info("model %s is served no more", name)
 
     async def watch(self, seconds: float) -> None:
         """`poll` every so many seconds, until cancelled."""

@@ -110,7 +110,8 @@ class Place:
         margin = 0.0 if doubt is None else _DOUBT * math.hypot(doubt, self.doubt)
         needed = wait + self.seconds + margin
         if needed > self.job.remaining:
-            raise Overloaded(f"the answer would take {needed:.2g} s, longer than its deadline allows", retry_after=wait)
+            late = f"the answer would take {needed:.2g} s, longer than its deadline allows"
+            raise Overloaded(late, retry_after=wait or None)  # without a line nobody knows what waiting would change
 
     def expect(self, frame_sets: int | None) -> None:
         """The length has become known; raises as `check`."""

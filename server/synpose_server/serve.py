@@ -125,14 +125,23 @@ def _tls(settings: Settings) -> dict[str, Any]:
         "ssl_ca_certs": settings.tls_client_ca,
         "ssl_cert_reqs": ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
     }
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with _readable(f"tls_cert {settings.tls_cert} with tls_key {settings.tls_key}"):
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
-        if settings.tls_client_ca:
+    if settings.tls_client_ca:
+        with _readable(f"tls_client_ca {settings.tls_client_ca}"):
             context.load_verify_locations(settings.tls_client_ca)
-    except OSError as error:
-        raise ServerError(f"the certificates cannot be used: {error.strerror or error}; see tls_cert") from None
     return given
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ssl.SSLError:
+        raise ServerError(f"{what} cannot be used: they must be PEM files that belong together") from None
+    except OSError as error:
+        raise ServerError(f"{what} cannot be read: {error.strerror or error}") from None
 
 
 class _HttpServer(uvicorn.Server):
@@ -146,7 +155,10 @@ class _HttpServer(uvicorn.Server):
 def _listener(host: str, port: int, flag: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.getaddrinfo(host, port, family)
         return socket.create_server((host, port), family=family)
+    except socket.gaierror as error:
+        raise ServerError(f"cannot listen on {host!r}: {error.strerror}; choose another address with --host") from None
     except OSError as error:
         reason = error.strerror or "it cannot be used"
         raise ServerError(f"cannot listen on {_address(host, port)}: {reason}; choose another with {flag}") from None

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on; `0.0.0.0` in the container."""
     http_port: int = Field(default=8000, ge=0, le=65535)
     """Port of HTTP; 0 for a free one."""

@@ -244,6 +244,7 @@ def test_a_websocket_says_what_it_does_not_understand(server: Server) -> None:
         ['{"type": "end"}'],
         [start, start],
         [start, b""],
+        [start, b'\0\0\0\x2c{"timestamp": 0, "images": [], "wole": true}'],
     ):
         with connect(url) as wire:
             for message in messages:

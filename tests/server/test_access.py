@@ -18,7 +18,7 @@ import trustme
 from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
 from tests.server.test_serve import COMMAND, PARTS, RIG
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
@@ -88,6 +88,28 @@ def test_keys_open_both_doors(keys: tuple[Path, dict[str, str]]) -> None:
                 client.estimate(VIDEOS, RIG)
         limited = httpx.post(f"{http}/v1/pose3d", files=PARTS, headers={"authorization": f"Bearer {secrets['slow']}"})
         assert (limited.status_code, limited.headers["retry-after"]) == (429, "1")
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [("wrong", 401), ("prom", 403), (None, 401)], ids=["unknown", "without the scope", "no key"]
+)
+def test_a_websocket_is_told_why_it_is_turned_away(
+    keys: tuple[Path, dict[str, str]], key: str | None, status: int
+) -> None:
+    """As every error: a last message with the problem, then the close code."""
+    path, secrets = keys
+    first = {"type": "start"} if key is None else {"api_key": secrets.get(key, key)}
+    with (
+        running(keys=str(path)) as (http, _),
+        connect(f"{http.replace('http', 'ws')}/v1/stream") as socket,
+    ):
+        socket.send(json.dumps(first))
+        told = json.loads(socket.recv(10))
+        assert (told["type"], told["error"]["status"]) == ("error", status)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
 
 
 def test_a_removed_key_is_refused(keys: tuple[Path, dict[str, str]]) -> None:

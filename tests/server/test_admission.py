@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from synpose.errors import DeadlineExceeded, Overloaded
+from synpose.errors import DeadlineExceeded, Overloaded, to_problem
 from synpose_server.admission import Admission
 from synpose_server.job import Job
 from synpose_server.pace import Pace, Place
@@ -219,6 +219,15 @@ def test_whose_deadline_passes_in_the_line_never_begins() -> None:
         assert line.counted() == {"executed": 2, "expired": 1, "rejected": 1}
 
     run(test())
+
+
+def test_no_wait_is_told_where_none_would_help() -> None:
+    """An answer that takes longer than its deadline with nobody before it says no seconds to wait."""
+    pace = Pace()
+    pace.add(2, True, 2.0)
+    with pytest.raises(Overloaded, match="longer than its deadline") as caught:
+        Place(Job(0.5), 2, 1, pace).check()
+    assert "retry_after" not in to_problem(caught.value)
 
 
 def test_a_place_learns_and_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,26 @@ def test_polling_follows_the_folder(folder: Path, engine: Engine, caplog: pytest
     assert served(engine)["main"] == "3"
 
 
+def test_polling_leaves_what_was_asked_for(folder: Path, engine: Engine) -> None:
+    """A version that was loaded by name and a model that was unloaded stay so until the next load."""
+    put(folder, "main", "2")
+    engine.served.load("main", "1")
+    engine.served.unload("other")
+    engine.served.poll()
+    assert served(engine) == {"main": "1"}
+    engine.served.load("main")
+    engine.served.load("other")
+    put(folder, "main", "3")
+    engine.served.poll()
+    assert served(engine) == {"main": "3", "other": "7"}
+    engine.served.unload("other")
+    shutil.rmtree(folder / "other")
+    engine.served.poll()
+    put(folder, "other", "8", nested=False)  # it was put there anew
+    engine.served.poll()
+    assert served(engine) == {"main": "3", "other": "8"}
+
+
 def test_admin_over_http(folder: Path) -> None:
     """Where the settings allow it, models are loaded, swapped and unloaded by request; faults have their status."""
     with serve(Engine(Settings(models=folder, admin=True))) as url, httpx.Client(base_url=f"{url}/v1/models") as client:
@@ -164,6 +184,8 @@ def test_admin_over_http(folder: Path) -> None:
         assert client.post("/main/load").json()["version"] == "2"
         assert client.post("/main/load?version=1").json()["version"] == "1"
         assert client.post("/main/load?version=9").status_code == 404
+        refused = client.post("/main/load", json={"version": "2"})
+        assert (refused.status_code, "?version=" in refused.json()["detail"]) == (422, True)
         assert client.post("/none/unload").status_code == 404
         assert client.post("/main/unload").status_code == 422
         (folder / "main" / "2" / "relation.onnx").write_bytes(b"")

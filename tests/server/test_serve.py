@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import grpc.aio
 import httpx
 import numpy as np
 import pytest
+import trustme
 import uvicorn
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -117,6 +119,29 @@ def test_taken_port(taken: int, door: str) -> None:
     """A port that is taken is one clear error that names the address and the flag."""
     engine = FakeEngine(settings(**{door: taken}))
     with pytest.raises(ServerError, match=rf"127.0.0.1:{taken}.*--{door.replace('_', '-')}"):
+        asyncio.run(serve(engine.settings, engine, lambda _: None))
+
+
+def test_an_address_that_is_none() -> None:
+    """The advice is another address, not another port."""
+    engine = FakeEngine(Settings(host="999.1.1.1"))
+    with pytest.raises(ServerError, match=r"999\.1\.1\.1.*--host"):
+        asyncio.run(serve(engine.settings, engine, lambda _: None))
+
+
+@pytest.mark.parametrize("fault", ["tls_cert", "tls_client_ca"])
+def test_certificates_that_cannot_be_used(tmp_path: Path, fault: str) -> None:
+    """The setting and the file that are at fault are named."""
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost")
+    paths = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key", "tls_client_ca")}
+    own.cert_chain_pems[0].write_to_path(paths["tls_cert"])
+    own.private_key_pem.write_to_path(paths["tls_key"])
+    authority.cert_pem.write_to_path(paths["tls_client_ca"])
+    paths[fault].write_text("none")
+    given = {name: str(path) for name, path in paths.items()}
+    engine = FakeEngine(Settings.model_validate({"http_port": 0, "grpc_port": 0, **given}))
+    with pytest.raises(ServerError, match=rf"{fault} .*{fault}\.pem"):
         asyncio.run(serve(engine.settings, engine, lambda _: None))
 
 

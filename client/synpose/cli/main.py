@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -31,7 +32,10 @@ _COMMANDS = (serve, keys, estimate, stream, calibrate, demo, bench, evaluate, mo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `synpose` with `argv` and return its exit status: 0, 2 for what cannot be done, 130 for Ctrl-C."""
+    """Run `synpose` with `argv` and return its exit status.
+
+    0, 2 for what cannot be done, 130 for Ctrl-C, 141 if nobody reads what is printed.
+    """
     try:
         args = _parser().parse_args(argv)
         args.run(args)
@@ -40,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read what was printed has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

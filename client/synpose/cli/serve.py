@@ -11,6 +11,7 @@ from pathlib import Path
 
 from synpose.cli.extras import needs_extra
 from synpose.cli.settings import load_settings
+from synpose.errors import OptionsError
 
 __all__ = ["EXAMPLE", "configure", "run"]
 
@@ -36,6 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     names = ("host", "http_port", "grpc_port", "models", "keys", "tls_cert", "tls_key", "tls_client_ca", *_RAY)
     settings = load_settings(**{name: getattr(args, name) for name in names})
+    if not args.ray and (settings.replicas > 1 or settings.max_replicas > 1):
+        raise OptionsError("replicas run over Ray only: add --ray, or leave them out", field="replicas")
     with needs_extra("server,cpu"):
         from synpose_server import logs, serve, tracing
     logs.set_up(settings.log_format, settings.log_level)

@@ -181,6 +181,11 @@ class HttpTransport:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise ServerError(
+                    f"the certificate of {self.url} is not trusted; give the authority that vouches for it with `ca`"
+                    f" ({error})"
+                ) from error
             raise ServerError(
                 f"no server at {self.url}: check that `synpose serve` runs there and that this is its HTTP port"
                 f" ({error or type(error).__name__})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from synpose.errors import BundleError, InvalidInput, NotFound
 from synpose_server.engine import Engine
@@ -27,15 +27,21 @@ def admin_routes(engine: Engine) -> APIRouter:
         "/load",
         operation_id="load_model",
         summary="Load a model from the folder, or swap its version",
-        description="Loads the newest version, or `version`. Answers when the model is verified, loaded and warm. If "
-        "that fails, what was served before still is. Estimates that run go on with the model they began with.",
+        description="Loads the newest version, or `version`, which then stays. Answers when the model is verified, "
+        "loaded and warm. If that fails, what was served before still is. Estimates that run go on with the model they "
+        "began with.",
     )
-    async def load(name: str, version: str | None = None) -> documents.Model:
+    async def load(request: Request, name: str, version: str | None = None) -> documents.Model:
+        async for chunk in request.stream():
+            if chunk:
+                raise InvalidInput("this takes no body; a version is asked for as ?version=", field="body")
         await asyncio.to_thread(engine.served.load, name, version)
         (served,) = (model for model in engine.models if model.name == name)
         return documents.Model.model_validate(served, from_attributes=True)
 
-    @routes.post("/unload", operation_id="unload_model", summary="Serve a model no more", status_code=204)
+    @routes.post(
+        "/unload", operation_id="unload_model", summary="Serve a model no more, until it is loaded", status_code=204
+    )
     async def unload(name: str) -> None:
         await asyncio.to_thread(engine.served.unload, name)
 

@@ -94,7 +94,7 @@ def add_calibrations(app: FastAPI, bridge: Bridge) -> None:
 async def _files(request: Request, bridge: Bridge) -> dict[str, bytes]:
     """The calibration's files by name; raises `InvalidInput` or `LimitExceeded`."""
     content_type = request.headers.get("content-type", "")
-    body = bridge.in_time(_limited(request))
+    body = bridge.in_time(_limited(request, bridge.engine.settings.max_body_bytes))
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         content = b"".join([chunk async for chunk in body])
         return {"calibration": content} if content else {}
@@ -106,10 +106,11 @@ async def _files(request: Request, bridge: Bridge) -> dict[str, bytes]:
     return files
 
 
-async def _limited(request: Request) -> AsyncIterator[bytes]:
+async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
     size = 0
+    most = min(most, 2 * MAX_BYTES + (1 << 16))  # two files, and the form around them
     async for chunk in request.stream():
         size += len(chunk)
-        if size > 2 * MAX_BYTES + (1 << 16):  # two files, and the form around them
+        if size > most:
             raise LimitExceeded("the body is larger than a calibration may be", field="body")
         yield chunk

@@ -122,6 +122,13 @@ class Door:
         """
         let_in = False
 
+        async def turned_away(error: SynposeError) -> Message:
+            problem = problem_of(error)
+            current.reason = problem["type"].rpartition(":")[2]
+            await send({"type": "websocket.send", "text": json.dumps({"type": "error", "error": problem})})
+            await send({"type": "websocket.close", "code": NO_KEY, "reason": str(problem["detail"])[:100]})
+            return {"type": "websocket.disconnect", "code": NO_KEY}
+
         async def keyed() -> Message:
             nonlocal let_in
             message = await receive()
@@ -130,10 +137,7 @@ class Door:
             try:
                 current.key = stack.enter_context(self._gate.admit(_key_in(message), wanted))
             except SynposeError as error:
-                reason = problem_of(error)["detail"]
-                current.reason = problem_of(error)["type"].rpartition(":")[2]
-                await send({"type": "websocket.close", "code": NO_KEY, "reason": str(reason)[:100]})
-                return {"type": "websocket.disconnect", "code": NO_KEY}
+                return await turned_away(error)
             let_in = True
             return await receive()
 
@@ -146,8 +150,7 @@ class Door:
                     limit.reschedule(None)
                     return message
             except TimeoutError:
-                await send({"type": "websocket.close", "code": NO_KEY, "reason": "no API key came"})
-                return {"type": "websocket.disconnect", "code": NO_KEY}
+                return await turned_away(Unauthenticated("no API key came"))
 
         return in_time
 

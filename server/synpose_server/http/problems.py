@@ -47,7 +47,8 @@ def answer(error: Exception) -> Response:
     """The response that tells `error`."""
     problem = problem_of(error)
     if (call := current_call.get()) is not None:
-        call.reason = problem["type"].rpartition(":")[2]
+        of_http = problem["type"] == "about:blank"
+        call.reason = f"http-{problem['status']}" if of_http else problem["type"].rpartition(":")[2]
     headers = dict(getattr(error, "headers", None) or {})
     if isinstance(error, Overloaded):
         known = 1 if isinstance(error, RateLimited) else error.retry_after
