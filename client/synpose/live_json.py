@@ -38,18 +38,16 @@ from synpose.skeleton import Skeleton
 __all__ = ["NO_KEY", "from_client", "from_server", "to_client", "to_server"]
 
 NO_KEY = 4401
-"""The code with which a WebSocket is closed whose caller has no API key that this server knows."""
+"""The code with which a WebSocket is closed whose caller has no API key that may do this; an error was sent before."""
 
-_TEXTS = ("start", "resume", "ack", "end")
 _HEAD = 4  # bytes of the header's length
 _KEYS = {
     "start": {"calibration", "calibration_hash", "options", "policy"},
     "resume": {"token", "last_sequence"},
     "ack": {"sequence"},
     "end": set[str](),
-    "capture": {"timestamp", "images", "whole"},
-    "image": {"camera", "bytes"},
 }
+_CAPTURE_KEYS, _IMAGE_KEYS = {"timestamp", "images", "whole"}, {"camera", "bytes"}
 
 
 def to_server(message: ToServer) -> str | bytes:
@@ -81,9 +79,9 @@ def from_client(message: str | bytes) -> ToServer:
         return _capture(message)
     record = _object(message, "body")
     kind = record.pop("type", None)
-    if not isinstance(kind, str) or kind not in _TEXTS:
-        raise InvalidInput(f"type must be one of {', '.join(_TEXTS)}; captures are binary messages", field="type")
-    _check(record, kind)
+    if not isinstance(kind, str) or kind not in _KEYS:
+        raise InvalidInput(f"type must be one of {', '.join(_KEYS)}; captures are binary messages", field="type")
+    _check(record, kind, _KEYS[kind])
     match kind:
         case "ack":
             return Ack(_count(record.get("sequence"), "sequence"))
@@ -108,7 +106,7 @@ def _capture(message: bytes) -> Capture:
     if len(message) < _HEAD + length:
         raise InvalidInput("a capture is shorter than the header that it announces", field="capture")
     header = _object(message[_HEAD : _HEAD + length], "capture")
-    _check(header, "capture")
+    _check(header, "capture", _CAPTURE_KEYS)
     time, listed, whole = header.get("timestamp"), header.get("images"), header.get("whole", False)
     if not isinstance(time, int | float) or isinstance(time, bool) or not isinstance(whole, bool):
         raise InvalidInput("a capture needs a timestamp in seconds, and whole must be true or false", field="capture")
@@ -119,7 +117,7 @@ def _capture(message: bytes) -> Capture:
     for entry in listed:
         if not isinstance(entry, dict):
             raise InvalidInput("images must be a list of camera and bytes", field="capture.images")
-        _check(entry, "image")
+        _check(entry, "image", _IMAGE_KEYS)
         camera, size = _text(entry, "camera"), _count(entry.get("bytes"), "bytes")
         if camera in images:
             raise InvalidInput("a capture holds two images of this camera", field="capture.images", camera=camera)
@@ -130,8 +128,8 @@ def _capture(message: bytes) -> Capture:
     return Capture(_finite(time), images, whole)
 
 
-def _check(record: Mapping[str, Any], kind: str) -> None:
-    if unknown := record.keys() - _KEYS[kind]:
+def _check(record: Mapping[str, Any], kind: str, known: set[str]) -> None:
+    if unknown := record.keys() - known:
         raise InvalidInput(f"{kind} has no key {min(unknown)!r:.80}", field=kind)
 
 

@@ -21,7 +21,7 @@ from synpose import live_json
 from synpose.calibrated import Calibrated
 from synpose.calibration import write_calibration
 from synpose.calibration_options import CalibrationOptions
-from synpose.errors import InvalidInput, ServerError, SynposeError, Unauthenticated, VideoError, from_problem
+from synpose.errors import InvalidInput, ServerError, SynposeError, VideoError, from_problem
 from synpose.formats import json as pose_json
 from synpose.live import Ended, FromServer, Opened, ToServer
 from synpose.options import Options
@@ -211,8 +211,6 @@ def _context(credentials: Credentials) -> ssl.SSLContext | bool:
 
 def _turned_away(error: Exception) -> SynposeError | None:
     """Why a server does not want this caller's live stream; None for what another connection may get over."""
-    if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == live_json.NO_KEY:
-        return Unauthenticated(error.rcvd.reason, field="api_key")
     if isinstance(error, InvalidStatus) and 400 <= error.response.status_code < 500:
         with suppress(ValueError, TypeError, AttributeError):  # of something else than a Synpose server
             return from_problem(json.loads(error.response.body))

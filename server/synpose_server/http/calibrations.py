@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +13,7 @@ from synpose.errors import CalibrationError, InvalidInput, LimitExceeded, NotFou
 from synpose.options import Options
 from synpose_server.bridge import Bridge
 from synpose_server.http import documents
+from synpose_server.http.body import limited_body
 from synpose_server.http.form import Form, read_form
 from synpose_server.http.query import check_query
 from synpose_server.requests import read_rig
@@ -21,9 +21,10 @@ from synpose_server.requests import read_rig
 __all__ = ["add_calibrations"]
 
 _HASH = "0" * 64
+_MOST_BYTES = 2 * MAX_BYTES + (1 << 16)  # two files, and the form around them
 _ERRORS = documents.problems(
     CalibrationError("the request has no calibration", field="calibration"),
-    LimitExceeded("the body is larger than a calibration may be", field="body"),
+    LimitExceeded(f"the body is larger than {_MOST_BYTES} bytes", field="body"),
 )
 _SENT = {"content": {"application/json": {"example": documents.EXAMPLE_CALIBRATION, "schema": {"type": "object"}}}}
 _UNKNOWN = documents.problems(
@@ -94,7 +95,8 @@ def add_calibrations(app: FastAPI, bridge: Bridge) -> None:
 async def _files(request: Request, bridge: Bridge) -> dict[str, bytes]:
     """The calibration's files by name; raises `InvalidInput` or `LimitExceeded`."""
     content_type = request.headers.get("content-type", "")
-    body = bridge.in_time(_limited(request, bridge.engine.settings.max_body_bytes))
+    limit = min(bridge.engine.settings.max_body_bytes, _MOST_BYTES)
+    body = bridge.in_time(limited_body(request.headers, request.stream(), limit))
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         content = b"".join([chunk async for chunk in body])
         return {"calibration": content} if content else {}
@@ -104,13 +106,3 @@ async def _files(request: Request, bridge: Bridge) -> dict[str, bytes]:
         if len(files) < len(form.fields) or form.images or any(f.name != "calibration" for f in form.fields):
             raise InvalidInput("the form holds files called calibration, each with a name of its own", field="body")
     return files
-
-
-async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    size = 0
-    most = min(most, 2 * MAX_BYTES + (1 << 16))  # two files, and the form around them
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise LimitExceeded("the body is larger than a calibration may be", field="body")
-        yield chunk

@@ -16,7 +16,7 @@ from synpose.errors import PermissionDenied, SynposeError, Unauthenticated
 from synpose.live_json import NO_KEY
 from synpose_server.auth import Gate, secret_of
 from synpose_server.calls import REQUEST_ID, Call, call
-from synpose_server.http.problems import answer, problem_of
+from synpose_server.http.problems import answer, problem_of, reason_of
 from synpose_server.lifecycle import Lifecycle
 
 __all__ = ["Door"]
@@ -124,7 +124,7 @@ class Door:
 
         async def turned_away(error: SynposeError) -> Message:
             problem = problem_of(error)
-            current.reason = problem["type"].rpartition(":")[2]
+            current.reason = reason_of(problem)
             await send({"type": "websocket.send", "text": json.dumps({"type": "error", "error": problem})})
             await send({"type": "websocket.close", "code": NO_KEY, "reason": str(problem["detail"])[:100]})
             return {"type": "websocket.disconnect", "code": NO_KEY}

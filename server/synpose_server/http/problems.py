@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -24,7 +25,7 @@ from synpose.errors import (
 )
 from synpose_server.calls import current_call
 
-__all__ = ["MEDIA_TYPE", "answer", "answer_errors", "problem_of"]
+__all__ = ["MEDIA_TYPE", "answer", "answer_errors", "problem_of", "reason_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -43,12 +44,17 @@ def problem_of(error: Exception) -> dict[str, Any]:
     return to_problem(error)
 
 
+def reason_of(problem: Mapping[str, Any]) -> str:
+    """What metrics call a problem: the last part of its type, or the HTTP status where it has none of ours."""
+    kind = str(problem["type"])
+    return f"http-{problem['status']}" if kind == "about:blank" else kind.rpartition(":")[2]
+
+
 def answer(error: Exception) -> Response:
     """The response that tells `error`."""
     problem = problem_of(error)
     if (call := current_call.get()) is not None:
-        of_http = problem["type"] == "about:blank"
-        call.reason = f"http-{problem['status']}" if of_http else problem["type"].rpartition(":")[2]
+        call.reason = reason_of(problem)
     headers = dict(getattr(error, "headers", None) or {})
     if isinstance(error, Overloaded):
         known = 1 if isinstance(error, RateLimited) else error.retry_after
