@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -244,7 +245,6 @@ def test_a_websocket_says_what_it_does_not_understand(server: Server) -> None:
         ['{"type": "end"}'],
         [start, start],
         [start, b""],
-        [start, b'\0\0\0\x2c{"timestamp": 0, "images": [], "wole": true}'],
     ):
         with connect(url) as wire:
             for message in messages:
@@ -257,6 +257,21 @@ def test_a_websocket_says_what_it_does_not_understand(server: Server) -> None:
         assert (answers[-1]["type"], answers[-1]["error"]["status"]) == ("error", 422)
     with pytest.raises(InvalidStatus, match="403"), connect(url, origin=Origin("http://elsewhere.example")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ({"timestamp": 0, "images": [], "wole": True}, "capture has no key 'wole'"),
+        ({"timestamp": 0, "images": [{"camera": "cam01", "bytes": 0, "typ": 1}]}, "image has no key 'typ'"),
+    ],
+    ids=["capture", "image"],
+)
+def test_a_misspelt_key_of_a_capture_is_told(header: dict[str, Any], told: str) -> None:
+    """It is not passed over, as those of other messages are not."""
+    content = json.dumps(header).encode()
+    with pytest.raises(InvalidInput, match=told):
+        live_json.from_client(len(content).to_bytes(4, "big") + content)
 
 
 def test_results_that_were_not_acknowledged_come_again(server: Server) -> None:
