@@ -144,12 +144,27 @@ class Gate:
     def admit(self, secret: str | None, scope: str | None) -> Iterator[str | None]:
         """Lets the bearer of `secret` in for the length of the block, and gives the key's name.
 
-        Raises `Unauthenticated`, `PermissionDenied` without `scope` (None: any key will do), or `RateLimited`.
+        Raises what `check` does, or `RateLimited`.
+        """
+        key = self.check(secret, scope)
+        if key is None:
+            yield None
+            return
+        use = self._use.setdefault(key.name, _Use(self._clock()))
+        use.begin(key, self._clock())
+        try:
+            yield key.name
+        finally:
+            use.running -= 1
+
+    def check(self, secret: str | None, scope: str | None) -> Key | None:
+        """The key that `secret` is now; None where none is asked for. What lasts asks again as it goes on.
+
+        Raises `Unauthenticated`, or `PermissionDenied` without `scope` (None: any key will do).
         """
         self._refresh()
         if self._keys is None:
-            yield None
-            return
+            return None
         if not secret:
             raise Unauthenticated("an API key is needed: send it as `authorization: Bearer KEY` or `x-api-key: KEY`")
         key = self._keys.find(secret)
@@ -157,12 +172,7 @@ class Gate:
             raise Unauthenticated("this API key is not known here, or was removed")
         if scope is not None and scope not in key.scopes:
             raise PermissionDenied(f"the key {key.name!r} may not do this: it lacks the scope {scope!r}")
-        use = self._use.setdefault(key.name, _Use(self._clock()))
-        use.begin(key, self._clock())
-        try:
-            yield key.name
-        finally:
-            use.running -= 1
+        return key
 
     def _refresh(self) -> None:
         """Read the file again if it has changed; a file that cannot be read leaves the keys as they were."""

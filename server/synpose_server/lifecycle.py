@@ -51,13 +51,14 @@ class Lifecycle:
             raise Overloaded(reason)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether `check_liveness` raises nothing."""
+        return _passes(self.check_liveness)
+
+    @property
     def is_ready(self) -> bool:
         """Whether `check_readiness` raises nothing."""
-        try:
-            self.check_readiness()
-        except Overloaded:
-            return False
-        return True
+        return _passes(self.check_readiness)
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -84,3 +85,11 @@ class Lifecycle:
         finally:
             self.stopping.set()
         return True
+
+
+def _passes(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except Overloaded:
+        return False
+    return True

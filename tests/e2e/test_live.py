@@ -295,6 +295,8 @@ def test_results_that_were_not_acknowledged_come_again(server: Server) -> None:
     assert isinstance(opened, Opened)
     assert [next(answers).sequence for _ in range(4)] == [0, 1, 2, 3]  # type: ignore[attr-defined]
     answers.close()  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match="result 4 was not sent yet"):
+        list(ask(Resume(opened.token, 4)))
     again = list(ask(Resume(opened.token, 1), *captures[4:], End()))
     assert again[0].next_capture == 4  # type: ignore[attr-defined]
     assert [a.sequence for a in again if hasattr(a, "sequence")] == [2, 3, 4, 5, 6, 7]

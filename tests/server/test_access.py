@@ -8,8 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,14 +18,18 @@ import pytest
 import trustme
 from tests.server.fake_engine import FakeEngine
 from tests.server.live_server import serve
-from tests.server.test_serve import COMMAND, PARTS, RIG
+from tests.server.test_serve import CALIBRATION, COMMAND, PARTS, RIG
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from synpose import live_json
+from synpose.bench.loopback import loopback
 from synpose.cli import main
 from synpose.client import Client
 from synpose.errors import OptionsError, PermissionDenied, RateLimited, ServerError, Unauthenticated
+from synpose.live import End, Start, StreamPolicy
+from synpose.options import Options
 from synpose_server.auth import Gate, Keys
 from synpose_server.settings import Settings
 
@@ -63,7 +68,8 @@ def test_keys_open_both_doors(keys: tuple[Path, dict[str, str]]) -> None:
     """Without a key, with a wrong one, without the scope and too often: the same errors over HTTP and gRPC."""
     path, secrets = keys
     with running(keys=str(path)) as (http, rpc):
-        assert httpx.get(f"{http}/healthz").status_code == 200
+        for probe in ("/healthz", "/v2/health/live", "/v2/health/ready"):
+            assert httpx.get(f"{http}{probe}").status_code == 200
         assert httpx.get(f"{http}/metrics").status_code == 401
         told = httpx.get(f"{http}/metrics", headers={"x-api-key": secrets["prom"]})
         assert told.status_code == 200
@@ -127,6 +133,43 @@ def test_a_removed_key_is_refused(keys: tuple[Path, dict[str, str]]) -> None:
     now[0] += 2
     with gate.admit(secrets["prom"], "metrics"):
         pass
+
+
+@pytest.mark.parametrize("door", ["http", "grpc", "message"])
+def test_a_removed_key_ends_its_streams(tmp_path: Path, door: str) -> None:
+    """At the next message, whether the key came in a header, as metadata or as a first message; others go on."""
+    path = tmp_path / "keys.json"
+    known, secret = Keys().with_new("leaves", ("stream",), None, None)
+    known, other = known.with_new("stays", ("stream",), None, None)
+    known.write(path)
+    images = dict.fromkeys(RIG.names, b"no image")
+    with loopback({"SYNPOSE_KEYS": str(path)}) as server, ExitStack() as stack:
+        url = server.grpc if door == "grpc" else server.http
+        stays = stack.enter_context(stack.enter_context(Client(url, api_key=other)).live(RIG, model="quick"))
+        if door == "message":
+            socket = stack.enter_context(connect(f"{url.replace('http', 'ws')}/v1/stream"))
+            socket.send(json.dumps({"api_key": secret}))
+            socket.send(
+                live_json.to_server(Start({"rig": CALIBRATION.encode()}, Options(model="quick"), StreamPolicy()))
+            )
+            assert json.loads(socket.recv(10))["type"] == "opened"
+        else:
+            leaves = stack.enter_context(stack.enter_context(Client(url, api_key=secret)).live(RIG, model="quick"))
+        known.without("leaves").write(path)
+        time.sleep(1.1)
+        stays.send(0.0, images)
+        stays.end()
+        assert len(list(stays)) == 1
+        if door == "message":
+            socket.send(live_json.to_server(End()))
+            assert json.loads(socket.recv(10))["error"]["status"] == 401
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(10)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+        else:
+            with pytest.raises(Unauthenticated, match="was removed"):
+                list(leaves.follow([(0.0, images)]))
 
 
 def test_requests_at_a_time_are_counted(tmp_path: Path) -> None:

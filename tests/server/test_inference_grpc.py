@@ -320,13 +320,15 @@ async def test_nothing_is_run_after_the_deadline(engine: Engine, door: Door) -> 
 
 
 async def test_keys_need_the_scope(tmp_path: Path) -> None:
-    """As with `/v2`: models need the scope `estimate`, the server's own state any key."""
+    """As with `/v2`: models need the scope `estimate`, what the server is any key, and its probes none."""
     known, secret = Keys().with_new("prom", ("metrics",), None, None)
     known, lab = known.with_new("lab", ("estimate",), None, None)
     known.write(tmp_path / "keys.json")
     async with served(Engine(Settings(grpc_port=0, keys=tmp_path / "keys.json"), only="quick")) as door:
         for method, asked, codes in (
-            (door.stub.ServerLive, pb.ServerLiveRequest(), ["UNAUTHENTICATED", "OK", "OK"]),
+            (door.stub.ServerLive, pb.ServerLiveRequest(), ["OK", "OK", "OK"]),
+            (door.stub.ServerReady, pb.ServerReadyRequest(), ["OK", "OK", "OK"]),
+            (door.stub.ServerMetadata, pb.ServerMetadataRequest(), ["UNAUTHENTICATED", "OK", "OK"]),
             (
                 door.stub.ModelReady,
                 pb.ModelReadyRequest(name="quick.spatial"),

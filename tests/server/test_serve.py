@@ -95,7 +95,9 @@ def test_requests_under_way_finish_after_sigterm() -> None:
             async with httpx.AsyncClient(base_url=url) as late:
                 while (await late.get("/readyz")).status_code == 200:
                     await asyncio.sleep(0.01)
-                assert (await late.get("/healthz")).status_code == 200
+                for alive in ("/healthz", "/v2/health/live"):
+                    assert (await late.get(alive)).status_code == 200
+                assert (await late.get("/v2/health/ready")).status_code == 503
                 refused = await late.post("/v1/pose3d", files=PARTS)
             assert (refused.status_code, refused.json()["type"]) == (503, "urn:synpose:problem:draining")
             assert refused.headers["retry-after"]

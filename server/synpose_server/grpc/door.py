@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -17,7 +17,11 @@ from synpose_server.lifecycle import Lifecycle
 
 __all__ = ["DoorInterceptor"]
 
-_HEALTH = "/grpc.health.v1.Health/"
+_PROBES = (
+    "/grpc.health.v1.Health/",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+)
 _REFUSED_SECONDS = 1.0  # that a caller who streams may go on
 _SCOPES = {  # of a call's key; any key does for other methods
     "EstimatePose3D": "estimate",
@@ -30,7 +34,7 @@ _SCOPES = {  # of a call's key; any key does for other methods
 
 
 class DoorInterceptor(grpc.aio.ServerInterceptor):
-    """The outermost; health is answered to everybody and until the very end."""
+    """The outermost; probes are answered to everybody and until the very end."""
 
     def __init__(self, gate: Gate, lifecycle: Lifecycle) -> None:
         self._gate, self._lifecycle = gate, lifecycle
@@ -65,6 +69,8 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
     def _streamed(self, method: str, behaviour: Callable[[Any, Context], Any], streams: bool) -> Callable[..., Any]:
         async def answered(request: Any, context: Context) -> None:
             async with self._passed(method, context, request if streams else None):
+                if streams and not self._gate.open:
+                    request = self._while_let_in(method, context, request)
                 answers = behaviour(request, context)
                 if not inspect.isasyncgen(answers):
                     await answers
@@ -75,19 +81,24 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
 
         return answered
 
+    async def _while_let_in(self, method: str, context: Context, requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        """`requests` until their key is removed; then raises `Unauthenticated`, or `PermissionDenied`."""
+        secret = secret_of(_headers(context))
+        async for request in requests:
+            self._gate.check(secret, _scope(method))
+            yield request
+
     @asynccontextmanager
     async def _passed(
         self, method: str, context: Context, requests: AsyncIterable[Any] | None = None
     ) -> AsyncGenerator[None, None]:
-        given = context.invocation_metadata() or ()
-        headers = {key: value for key, value in given if isinstance(value, str)}
+        headers = _headers(context)
         with call("grpc", method, headers, context.peer()) as current, ExitStack() as stack:
             context.set_trailing_metadata(((REQUEST_ID, current.id),))
             try:
-                if not method.startswith(_HEALTH):
+                if not method.startswith(_PROBES):
                     stack.enter_context(self._lifecycle.request())
-                    scope = _SCOPES.get(method.rpartition("/")[2])
-                    current.key = stack.enter_context(self._gate.admit(secret_of(headers), scope))
+                    current.key = stack.enter_context(self._gate.admit(secret_of(headers), _scope(method)))
                 yield
                 current.status = _code(context)
             except SynposeError as error:
@@ -101,6 +112,14 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
             except BaseException:
                 current.status = "CANCELLED"
                 raise
+
+
+def _headers(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _scope(method: str) -> str | None:
+    return _SCOPES.get(method.rpartition("/")[2])
 
 
 def _code(context: Context) -> str:

@@ -36,12 +36,12 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     async def ServerLive(  # noqa: N802 - the name in the proto
         self, request: pb.ServerLiveRequest, context: Context
     ) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=True)
+        return pb.ServerLiveResponse(live=self._bridge.lifecycle.is_alive)
 
     async def ServerReady(  # noqa: N802
         self, request: pb.ServerReadyRequest, context: Context
     ) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._bridge.ready)
+        return pb.ServerReadyResponse(ready=self._bridge.lifecycle.is_ready)
 
     async def ServerMetadata(  # noqa: N802
         self, request: pb.ServerMetadataRequest, context: Context

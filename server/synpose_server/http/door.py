@@ -21,7 +21,8 @@ from synpose_server.lifecycle import Lifecycle
 
 __all__ = ["Door"]
 
-_OPEN = ("/", "/healthz", "/readyz", "/startupz", "/openapi.json")  # what needs no key
+_PROBES = ("/healthz", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready")
+_OPEN = ("/", "/openapi.json", *_PROBES)  # what needs no key
 _PAGE = "/assets/"  # the files of the page, which asks for the key
 _SCOPES = (  # the first that begins a path names the scope of its key; any key does for other paths
     ("/metrics", "metrics"),
@@ -102,6 +103,8 @@ class Door:
                     receive = self._with_key(receive, send, wanted, stack, current)
                 else:
                     current.key = stack.enter_context(self._gate.admit(secret, wanted))
+                    if scope["type"] == "websocket":
+                        receive = self._while_let_in(receive, secret, wanted)
             await self._app(scope, receive, send)
 
     def _check_origin(self, scope: Scope, headers: Mapping[str, str]) -> None:
@@ -115,12 +118,22 @@ class Door:
         if origin not in self._origins and urlsplit(origin).netloc != headers.get("host"):
             raise PermissionDenied(f"pages of {origin:.80} may not use this server; see cors_origins", field="origin")
 
+    def _while_let_in(self, receive: Receive, secret: str | None, wanted: str | None) -> Receive:
+        """`receive` until the key is removed; then raises `Unauthenticated`, or `PermissionDenied`."""
+
+        async def received() -> Message:
+            message = await receive()
+            self._gate.check(secret, wanted)
+            return message
+
+        return received
+
     def _with_key(self, receive: Receive, send: Send, wanted: str | None, stack: ExitStack, current: Call) -> Receive:
         """`receive` of a WebSocket whose first message must be `{"api_key": "..."}`: browsers cannot send a header.
 
         Until it came, no other message reaches the application; a wrong key, or none within seconds, closes the socket.
         """
-        let_in = False
+        let_in: Receive | None = None
 
         async def turned_away(error: SynposeError) -> Message:
             problem = problem_of(error)
@@ -132,18 +145,19 @@ class Door:
         async def keyed() -> Message:
             nonlocal let_in
             message = await receive()
-            if let_in or message["type"] != "websocket.receive":
+            if message["type"] != "websocket.receive":
                 return message
             try:
-                current.key = stack.enter_context(self._gate.admit(_key_in(message), wanted))
+                secret = _key_in(message)
+                current.key = stack.enter_context(self._gate.admit(secret, wanted))
             except SynposeError as error:
                 return await turned_away(error)
-            let_in = True
-            return await receive()
+            let_in = self._while_let_in(receive, secret, wanted)
+            return await let_in()
 
         async def in_time() -> Message:
-            if let_in:
-                return await receive()
+            if let_in is not None:
+                return await let_in()
             try:
                 async with asyncio.timeout(_KEY_SECONDS) as limit:
                     message = await keyed()

@@ -37,12 +37,12 @@ def inference_routes(bridge: Bridge) -> APIRouter:
         return {"name": "synpose", "version": version_of("synpose"), "extensions": ["binary_tensor_data"]}
 
     @routes.get("/health/live")
-    async def live() -> dict[str, bool]:
-        return {"live": True}
+    async def live() -> Response:
+        return _probed("live", bridge.lifecycle.is_alive)
 
     @routes.get("/health/ready")
     async def ready() -> Response:
-        return _json({"ready": bridge.ready}, 200 if bridge.ready else 503)
+        return _probed("ready", bridge.lifecycle.is_ready)
 
     @routes.get("/models/{name}")
     @routes.get("/models/{name}/versions/{version}")
@@ -166,6 +166,10 @@ def _failure(error: SynposeError) -> Response:
     if isinstance(error, Overloaded):
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
     return response
+
+
+def _probed(name: str, passes: bool) -> Response:
+    return _json({name: passes}, 200 if passes else 503)
 
 
 def _json(content: object, status: int = 200) -> Response:

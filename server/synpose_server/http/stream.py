@@ -12,7 +12,7 @@ from fastapi import FastAPI, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from synpose import live_json
-from synpose.errors import Overloaded, SynposeError
+from synpose.errors import Overloaded, PermissionDenied, SynposeError, Unauthenticated
 from synpose.live import ToServer
 from synpose_server.bridge import Bridge
 from synpose_server.http.problems import problem_of
@@ -45,8 +45,7 @@ def add_stream(app: FastAPI, bridge: Bridge) -> None:
             problem = problem_of(error)
             with suppress(WebSocketDisconnect, RuntimeError):
                 await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())
-            code = _LATER if isinstance(error, Overloaded) else _FAILED if problem["status"] >= 500 else _POLICY
-            await _close(socket, code)
+            await _close(socket, _code(error, problem["status"]))
 
 
 async def _messages(socket: WebSocket) -> AsyncGenerator[ToServer, None]:
@@ -54,6 +53,15 @@ async def _messages(socket: WebSocket) -> AsyncGenerator[ToServer, None]:
     while (event := await socket.receive())["type"] == "websocket.receive":
         text = event.get("text")
         yield live_json.from_client(event["bytes"] if text is None else text)
+
+
+def _code(error: Exception, status: int) -> int:
+    match error:
+        case Unauthenticated() | PermissionDenied():  # the key was removed meanwhile, or may do less
+            return live_json.NO_KEY
+        case Overloaded():
+            return _LATER
+    return _FAILED if status >= 500 else _POLICY
 
 
 async def _close(socket: WebSocket, code: int) -> None:

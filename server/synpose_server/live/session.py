@@ -77,6 +77,7 @@ class Session:
         self._unsent: deque[_Result] = deque()
         self._kept: deque[LivePose] = deque()  # sent, not acknowledged
         self._forgotten = 0  # results before this sequence number cannot be sent again
+        self._sent = 0  # none of this or a later one was sent yet
         self._captures = self._dropped = self._unread = 0
 
     # -- what comes in ---------------------------------------------------------------------------------------------
@@ -257,6 +258,7 @@ class Session:
             sent_ms = 1e3 * (time.monotonic() - result.ready)
             pose = replace(result.pose, latency=replace(result.pose.latency, sent_ms=sent_ms))
             self._kept.append(pose)
+            self._sent = max(self._sent, pose.sequence + 1)
             if len(self._kept) > _MOST_KEPT:
                 self._forgotten = self._kept.popleft().sequence + 1
         self._wake()
@@ -268,11 +270,16 @@ class Session:
             self._acknowledge(sequence)
 
     def rewind(self, last_sequence: int | None) -> None:
-        """Send again what comes after `last_sequence`; raises `NotFound` if that is not kept any more."""
+        """Send again what comes after `last_sequence`.
+
+        Raises `NotFound` if that is not kept any more, and `InvalidInput` if `last_sequence` was never sent.
+        """
         following = 0 if last_sequence is None else last_sequence + 1
         with self._lock:
             if following < self._forgotten:
                 raise NotFound("results after this one are not kept any more; start a new stream", field="resume")
+            if following > self._sent:
+                raise InvalidInput(f"result {last_sequence} was not sent yet", field="resume")
             self._acknowledge(following - 1)
             again = [_Result(pose, time.monotonic()) for pose in self._kept]
             self._kept.clear()
