@@ -81,10 +81,12 @@ def export_triangulation(path: Path) -> None:
 
 
 def export_spatial_network(network: SpatialNetwork, path: Path) -> None:
-    """Write a trained spatial network: `images` uint8 `(N, side, side, 3)` → `keypoints` `(N, J, 3)`, `tokens`."""
+    """Write a trained spatial network: `images` uint8 `(N, side, side, 3)` → what it gives."""
     side = network.config.side
     images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
-    write_graph(rounded(network), {"images": images}, {"images": {0: _BATCH}}, ["keypoints", "tokens"], path)
+    write_graph(
+        rounded(network), {"images": images}, {"images": {0: _BATCH}}, ["keypoints", "tokens", "alternatives"], path
+    )
 
 
 def export_lifting(network: LiftingNetwork, path: Path) -> None:

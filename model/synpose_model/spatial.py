@@ -19,7 +19,15 @@ from torch.nn import functional
 from synpose_model.movenet import FEATURES, KEYPOINTS, STRIDE, VARIANTS, MoveNet
 from synpose_model.windows import PatchMerging, WindowBlock
 
-__all__ = ["Heatmaps", "SpatialConfig", "SpatialModule", "SpatialNetwork", "keypoints_of", "mixture_loss"]
+__all__ = [
+    "Heatmaps",
+    "SpatialConfig",
+    "SpatialModule",
+    "SpatialNetwork",
+    "alternatives_of",
+    "keypoints_of",
+    "mixture_loss",
+]
 
 _NEAR = 0.06  # share of the crop: heatmap cells whose guesses are this near the best one belong to the same peak
 _SHARP = 0.03  # share of the crop: expected error at which a score is halved
@@ -158,8 +166,22 @@ def keypoints_of(maps: Heatmaps) -> Tensor:
     return torch.stack((place_x, place_y, total * _SHARP / (_SHARP + spread)), -1)
 
 
+def alternatives_of(maps: Heatmaps, keypoints: Tensor) -> Tensor:
+    """The next peak of each joint, `(N, J, 3)` as the `keypoints` that `keypoints_of` read: where else it may be.
+
+    It is read off the cells that point elsewhere; the score is as small as their share of all the mass.
+    """
+    x, y = maps.places.unbind(1)  # (N, J, C)
+    elsewhere = (x - keypoints[..., 0, None]).square() + (y - keypoints[..., 1, None]).square() > (1.5 * _NEAR) ** 2
+    share = (maps.logits.softmax(-1) * elsewhere).sum(-1, keepdim=True)  # (N, J, 1)
+    rest = keypoints_of(maps._replace(logits=maps.logits.masked_fill(~elsewhere, -1e4)))
+    return torch.cat((rest[..., :2], rest[..., 2:] * share), -1)
+
+
 class SpatialNetwork(nn.Module):
     """The spatial graph: `images` uint8 `(N, side, side, 3)` RGB → `keypoints` `(N, J, 3)` in crop pixels, `tokens`.
+
+    And `alternatives` `(N, J, 3)`, where else the joints may be.
 
     With a trunk, only `module` is trained: `trunk` and `heatmap` are MoveNet's own.
     """
@@ -173,19 +195,22 @@ class SpatialNetwork(nn.Module):
             movenet = MoveNet(config.embedding).requires_grad_(False)
             self.trunk, self.heatmap = movenet.trunk, movenet.heatmap
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.config.embedding == "patches":
             maps, tokens = self.module(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
         else:
             maps, tokens = self.from_features(self.trunk(images))
         keypoints = keypoints_of(maps)
-        pixels = keypoints[..., :2] * self.config.side - 0.5  # pixel 0 is the middle of the first
-        return torch.cat((pixels, keypoints[..., 2:]), -1), tokens
+        return self._in_pixels(keypoints), tokens, self._in_pixels(alternatives_of(maps, keypoints))
 
     def from_features(self, features: Tensor) -> tuple[Heatmaps, Tensor]:
         """What the trunk's `features` `(N, 24, h, w)` give: the part that is trained."""
         out: tuple[Heatmaps, Tensor] = self.module(torch.cat((features, self.heatmap(features).sigmoid()), 1))
         return out
+
+    def _in_pixels(self, keypoints: Tensor) -> Tensor:
+        pixels = keypoints[..., :2] * self.config.side - 0.5  # pixel 0 is the middle of the first
+        return torch.cat((pixels, keypoints[..., 2:]), -1)
 
 
 def mixture_loss(maps: Heatmaps, truth: Tensor, weights: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,7 +20,7 @@ from synpose_server.observe import stage
 from synpose_server.providers import find_provider
 from synpose_server.stats import Stats
 
-__all__ = ["BatchedGraph", "Graph", "Model", "Shared"]
+__all__ = ["BatchedGraph", "Graph", "Model", "Readings", "Shared"]
 
 
 class Graph:
@@ -90,6 +90,18 @@ Shared: TypeAlias = WeakValueDictionary[tuple[str, str], BatchedGraph]
 """Graphs by kind and checksum, each for as long as a model has it."""
 
 
+class Readings(NamedTuple):
+    """What a spatial graph sees in N crops, x and y in crop pixels.
+
+    `keypoints` `(N, K, 3)` with their scores; `tokens` `(N, D)`, D is 0 for a graph that gives none; `alternatives`
+    `(N, K, 3)`, where else each joint may be, of score 0 for a graph that does not say.
+    """
+
+    keypoints: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    alternatives: NDArray[np.float64]
+
+
 class Model:
     """The graphs of one bundle, loaded and run once; raises `BundleError` for graphs that do not fit the manifest.
 
@@ -138,9 +150,11 @@ class Model:
     def _run_once(self) -> None:
         """Run every graph on nothing; raises whatever comes of names, types or shapes that are not the contract's."""
         side, J, V = self.bundle.crop_size, len(self.skeleton), self.bundle.min_views
-        keypoints, tokens = self.read(np.zeros((1, side, side, 3), np.uint8))
+        keypoints, tokens, alternatives = self.read(np.zeros((1, side, side, 3), np.uint8))
         self.keypoint_skeleton = self._named(keypoints.shape)
         K, D = keypoints.shape[1], tokens.shape[1]
+        if alternatives.shape != keypoints.shape:
+            raise ValueError(f"{alternatives.shape} alternatives of {keypoints.shape} keypoints")
         if self._reads_tokens and not D:
             raise ValueError("the relation graph reads tokens, the spatial graph gives none")
         for T in {1, self.bundle.window}:
@@ -161,14 +175,12 @@ class Model:
         raise ValueError(f"{shape} keypoints for {self.skeleton.name}")
 
     @stage("spatial")
-    def read(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Crops `(N, S, S, 3)` RGB to keypoints `(N, K, 3)`, x, y in crop pixels and score, and tokens `(N, D)`.
-
-        D is 0 for a graph that gives no tokens.
-        """
-        out = self._run("spatial", images=crops)
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
+        """What is seen in crops `(N, S, S, 3)` RGB."""
+        out = {name: value.astype(np.float64) for name, value in self._run("spatial", images=crops).items()}
+        keypoints = out["keypoints"]
         tokens = out.get("tokens", np.zeros((len(crops), 0)))
-        return out["keypoints"].astype(np.float64), tokens.astype(np.float64)
+        return Readings(keypoints, tokens, out.get("alternatives", np.zeros_like(keypoints)))
 
     @stage("relation")
     def relate(

@@ -25,6 +25,7 @@ from synpose_server.apart import strangers, twins
 from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.observe import count
+from synpose_server.peaks import fitting
 from synpose_server.runtime import Model
 from synpose_server.sides import Sides
 
@@ -71,7 +72,7 @@ class TrackedPerson:
 
     `joints` `(J, 3)` world, metres, `sigma` `(J,)`, `view_weights` `(V, J)`, `keypoints` `(V, K, 3)` in image pixels,
     `directions` `(V, K, 3)` their unit rays in the world frame, `tokens` `(V, D)`, `seen` `(V,)` the views that were
-    used; `as_read` `(V, K, 3)` the keypoints as the network said them, before left and right were restored.
+    used; `as_read` `(V, K, 3)` the keypoints as the network said them, before others were chosen and sides restored.
     """
 
     id: int
@@ -326,18 +327,20 @@ class Tracker:
                     places.append((row, view))
         if not crops:
             return []
-        read, given = self.model.read(np.stack([pixels for _, pixels in crops]))
-        N, V, K = len(self._tracks), len(self.rig), read.shape[1]
-        keypoints, directions = np.zeros((N, V, K, 3)), np.zeros((N, V, K, 3))
-        tokens = np.zeros((N, V, given.shape[1]))
-        for (row, view), (crop, _), found, token in zip(places, crops, read, given, strict=True):
-            keypoints[row, view] = crop.to_image(found)
+        read = self.model.read(np.stack([pixels for _, pixels in crops]))
+        N, V, K = len(self._tracks), len(self.rig), read.keypoints.shape[1]
+        as_read, keypoints, directions = (np.zeros((N, V, K, 3)) for _ in range(3))
+        tokens = np.zeros((N, V, read.tokens.shape[1]))
+        for (row, view), (crop, _), found, token, other in zip(places, crops, *read, strict=True):
+            camera, expected = self.rig.cameras[view], self._tracks[row].expected[:K]
+            as_read[row, view] = crop.to_image(found)
+            keypoints[row, view] = crop.to_image(fitting(found, other, crop, camera, expected))
             tokens[row, view] = token
-            directions[row, view] = self.rig.cameras[view].rays(keypoints[row, view, :, :2])
+            directions[row, view] = camera.rays(keypoints[row, view, :, :2])
         beyond = ~np.isfinite(directions).all(-1)  # where the lens model has no inverse there is no ray
         keypoints[beyond, 2] = 0.0
         directions[beyond] = 0.0
-        as_read = keypoints.copy()
+        as_read[..., 2] = np.where(beyond, 0.0, as_read[..., 2])
         if N > 1:
             keypoints[self._strangers(keypoints), 2] *= _STRANGE
         sightings = []

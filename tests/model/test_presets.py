@@ -22,7 +22,7 @@ def test_every_preset_answers_in_shape(name: str) -> None:
     lead = (1, 2, 3)
     side, J = preset.spatial.side, len(get_skeleton(preset.relation.skeleton))
     images = torch.zeros(6, side, side, 3, dtype=torch.uint8, device="meta")
-    keypoints, tokens = SpatialNetwork(preset.spatial).eval().to("meta")(images)
+    keypoints, tokens, _ = SpatialNetwork(preset.spatial).eval().to("meta")(images)
     assert keypoints.shape == (6, J, 3)
     inputs = [
         torch.zeros(*lead, 3, device="meta"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from synpose_model.presets import PRESETS
-from synpose_model.spatial import Heatmaps, SpatialConfig, SpatialNetwork, keypoints_of, mixture_loss
+from synpose_model.spatial import Heatmaps, SpatialConfig, SpatialNetwork, alternatives_of, keypoints_of, mixture_loss
 
 TESTING = PRESETS["testing"].spatial
 
@@ -25,8 +26,10 @@ def test_images_become_keypoints_and_tokens(preset: str, keypoints: str) -> None
     config = replace(PRESETS[preset].spatial, keypoints=keypoints)
     images = torch.randint(0, 256, (2, config.side, config.side, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        found, tokens = network(config)(images)
-    assert found.shape == (2, 27, 3)
+        found, tokens, alternatives = network(config)(images)
+    assert found.shape == alternatives.shape == (2, 27, 3)
+    assert alternatives.isfinite().all()
+    assert alternatives[..., 2].any() if keypoints == "heatmaps" else not alternatives[..., 2].any()
     assert tokens.shape == (2, config.token)
     assert found.isfinite().all()
     assert ((found[..., 2] >= 0) & (found[..., 2] <= 1)).all()
@@ -71,6 +74,18 @@ def test_of_two_peaks_one_is_chosen_and_not_the_middle() -> None:
     stronger = keypoints_of(peaks([(0.2, 0.5), (0.22, 0.5), (0.8, 0.5)], [2.0, 2.0, 1.2]))[0, 0]
     assert stronger[0] == pytest.approx(0.21, abs=2e-3)
     assert stronger[2] > score  # most of the mass is there
+
+
+def test_the_next_peak_is_told() -> None:
+    """Where else a joint may be, and how likely: nothing where all cells agree."""
+    divided = peaks([(0.2, 0.5), (0.22, 0.5), (0.8, 0.5)], [1.0, 1.0, 1.2])
+    x, y, score = alternatives_of(divided, keypoints_of(divided))[0, 0].tolist()
+    assert (x, y) == (pytest.approx(0.21, abs=1e-3), pytest.approx(0.5))
+    shares = torch.tensor([1.0, 1.0, 1.2]).softmax(-1)
+    near = math.exp(-(0.02**2) / (2 * 0.06**2))  # how much the second cell of the peak counts
+    assert score == pytest.approx(float(shares[:2].sum()) * (1 + near) / 2 * 0.75, abs=1e-4)
+    at_one = peaks([(0.2, 0.5), (0.22, 0.5), (0.24, 0.5)], [1.0, 1.0, 1.2])
+    assert alternatives_of(at_one, keypoints_of(at_one))[0, 0, 2] == 0
 
 
 def test_a_wide_or_divided_answer_scores_less() -> None:

@@ -20,6 +20,7 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.image import Image
 from synpose_model.rays import intersect_rays
 from synpose_server.job import Job
+from synpose_server.runtime import Readings
 
 Array = NDArray[np.float64]
 
@@ -71,6 +72,11 @@ def bundle(**fields: object) -> SimpleNamespace:
     return SimpleNamespace(**{**usual, **fields})
 
 
+def only(keypoints: Array) -> Readings:
+    """What a network without tokens says that sees each joint in one place, `(N, K, 3)`."""
+    return Readings(keypoints, np.zeros((len(keypoints), 0)), np.zeros_like(keypoints))
+
+
 @dataclass
 class PaintedModel:
     """Stands for `synpose_server.runtime.Model`; `people` `(N, 17, 3)` is the truth of the moment, in true metres.
@@ -90,7 +96,7 @@ class PaintedModel:
     def bound(self, job: Job) -> Self:
         return self
 
-    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
         answers = []
         views = []
         for crop in crops:
@@ -111,7 +117,7 @@ class PaintedModel:
             )
             answers.append(self._with_scores(view, best))
         self.crops.append(tuple(views))
-        return np.stack(answers), np.zeros((len(answers), 0))
+        return only(np.stack(answers))
 
     def detect(self, image: NDArray[np.uint8]) -> tuple[Array, Array]:
         self.searches += 1

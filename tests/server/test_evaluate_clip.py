@@ -12,6 +12,7 @@ from tests.server.painted import STANDING, PaintedModel, bundle, circle_rig, pai
 
 from synpose_server import evaluate_clip
 from synpose_server.evaluate_clip import _Lifter
+from synpose_server.runtime import Readings
 from synpose_server.track import TrackedPerson, Tracker
 
 Array = NDArray[np.float64]
@@ -26,9 +27,8 @@ class Windowed(PaintedModel):
 
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(window=5, look_ahead=2))
 
-    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
-        keypoints, _ = super().read(crops)
-        return keypoints, np.array(self.crops[-1], float)[:, None]
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
+        return super().read(crops)._replace(tokens=np.array(self.crops[-1], float)[:, None])
 
     def relate(
         self,

@@ -140,13 +140,14 @@ def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, pr
 def test_how_crops_are_batched_does_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     """More crops than fit one run give, in order, what each gives alone, and no run is larger than allowed."""
     images = crops(7)
-    alone = np.concatenate([model.read(image[None])[0] for image in images])
+    alone = np.concatenate([model.read(image[None]).keypoints for image in images])
     assert np.ptp(alone, axis=0).max() > 1  # the pictures do differ
     monkeypatch.setattr(model.graphs["spatial"], "limit", batch)
     sizes: list[int] = []
     monkeypatch.setattr(model.graphs["spatial"].stats, "batch", lambda graph, size, *times: sizes.append(size))
-    together, tokens = model.read(images)
+    together, tokens, alternatives = model.read(images)
     assert tokens.shape == (7, 0)
+    assert not alternatives[..., 2].any()
     assert sizes == {1: [1] * 7, 3: [3, 3, 1], 7: [7]}[batch]
     assert together == pytest.approx(alone, abs=1e-3)
 
@@ -331,7 +332,9 @@ def test_tokens_go_from_graph_to_graph(
 ) -> None:
     """The relation graph gets the tokens of the spatial graph; those of another width are found at start."""
     read = Model.read
-    monkeypatch.setattr(Model, "read", lambda self, crops: (read(self, crops)[0], np.ones((len(crops), width))))
+    monkeypatch.setattr(
+        Model, "read", lambda self, crops: read(self, crops)._replace(tokens=np.ones((len(crops), width)))
+    )
     bundle = copied(graphs={"relation": relation(8)}, skeleton="body27", window=4)
     if width != 8:
         with pytest.raises(BundleError, match="do not fit it"):

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.server.painted import SIZE, STANDING, PaintedModel, bundle, circle_rig, one_colour, painted
+from tests.server.painted import SIZE, STANDING, PaintedModel, bundle, circle_rig, one_colour, only, painted
 
 from synpose.errors import CalibrationError
 from synpose.skeleton import BODY27, COCO17, Skeleton
 from synpose_model.image import Image
+from synpose_server.runtime import Readings
 from synpose_server.track import TrackedPerson, Tracker, _completing, _in_sight
 
 Array = NDArray[np.float64]
@@ -135,7 +136,7 @@ class FrontFirst(PaintedModel):
 
     asked: list[int] = field(default_factory=list)  # how many windows each batch had
 
-    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
         people, answers = self.people, []
         for crop in crops:
             view = int(np.median(crop[..., 2][crop[..., 2] > 0])) // 20 - 1
@@ -144,12 +145,12 @@ class FrontFirst(PaintedModel):
             read = []
             for person in by_depth:
                 self.people = [person]
-                read.append(super().read(crop[None])[0][0])
+                read.append(super().read(crop[None]).keypoints[0])
             middles = [np.abs(keypoints[:, :2].mean(0) - crop.shape[0] / 2).max() for keypoints in read]
             near = [k for k, middle in zip(read, middles, strict=True) if middle < min(middles) + 0.12 * crop.shape[0]]
             answers.append(near[0])
         self.people = people
-        return np.stack(answers), np.zeros((len(answers), 0))
+        return only(np.stack(answers))
 
     def relate(
         self,
@@ -224,14 +225,38 @@ class GrabsWrist(PaintedModel):
     owner: Array | None = None
     other: Array = field(default_factory=lambda: STANDING)
 
-    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
-        answers, tokens = super().read(crops)
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
+        answers = (read := super().read(crops)).keypoints
         if self.owner is not None:
             camera = self.rig.cameras[0]
             seen = np.column_stack((camera.project(self.owner), np.ones(17)))
             to_crop, *_ = np.linalg.lstsq(seen, answers[0, :, :2], rcond=None)
             answers[0, WRIST, :2] = (*camera.project(self.other)[WRIST], 1) @ to_crop
-        return answers, tokens
+        return read
+
+
+@dataclass
+class SeesTwice(PaintedModel):
+    """From its third call on it takes in the first crop the left wrist for the right one; it says where else it is."""
+
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
+        read = super().read(crops)
+        if len(self.crops) > 2:
+            read.alternatives[0, WRIST] = read.keypoints[0, WRIST] * (1, 1, 0.8)
+            read.keypoints[0, WRIST] = read.keypoints[0, WRIST + 1]
+        return read
+
+
+@pytest.mark.parametrize("cameras", [2, 3])
+def test_of_two_places_the_expected_one_is_taken(cameras: int) -> None:
+    """A wrist that the network sees in a wrong place and, less surely, in the right one; what it said is still told."""
+    model = SeesTwice(circle_rig(cameras), [STANDING])
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    for k in range(6):
+        (person,) = tracker.step([painted(v) for v in range(cameras)])
+        assert person.joints[WRIST] == pytest.approx(STANDING[WRIST], abs=0.01)
+        wrong = np.linalg.norm((person.as_read - person.keypoints)[0, WRIST, :2]) > 10
+        assert wrong == (k > 1)
 
 
 @dataclass
@@ -240,7 +265,7 @@ class KeepsCrops(PaintedModel):
 
     last: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
 
-    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
         self.last = crops
         return super().read(crops)
 
@@ -372,9 +397,8 @@ class Averaging(PaintedModel):
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(window=4, look_ahead=2))
     windows: list[int] = field(default_factory=list)
 
-    def read(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
-        keypoints, _ = super().read(crops)
-        return keypoints, np.array(self.crops[-1], float)[:, None]
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
+        return super().read(crops)._replace(tokens=np.array(self.crops[-1], float)[:, None])
 
     def relate(
         self,

@@ -89,8 +89,7 @@ def follow(model: Model, frame_sets: Iterator[Sequence[Image | None]]) -> Iterat
         views = [view for view, crop in enumerate(crops) if crop is not None]
         if views:
             pixels = [crop.read(image) for crop, image in zip(crops, images, strict=True) if crop and image]
-            read, _ = model.read(np.stack(pixels))
-            for view, keypoints in zip(views, read, strict=True):
+            for view, keypoints in zip(views, model.read(np.stack(pixels)).keypoints, strict=True):
                 crop = crops[view]
                 assert crop is not None, view
                 placed = crop.to_image(keypoints)
