@@ -111,6 +111,7 @@ def record(calibration: Path, videos: Sequence[Path], model: str, folder: Path) 
     from synpose.calibration import read_calibration
     from synpose.options import Options
     from synpose_server.engine import Engine
+    from synpose_server.runtime import Readings
     from synpose_server.settings import Settings
 
     settings = Settings()
@@ -119,7 +120,7 @@ def record(calibration: Path, videos: Sequence[Path], model: str, folder: Path) 
     batches: list[np.ndarray] = []
     read, most = served.read, served.graphs["spatial"].limit
 
-    def recorded(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def recorded(crops: np.ndarray) -> Readings:
         batches.extend(crops[start : start + most] for start in range(0, len(crops), most))
         return read(crops)
 

@@ -52,6 +52,7 @@ _EAGER = 30  # frame sets for which someone who was lost is searched for more of
 _SEARCH_EAGERLY = 2  # every so many frame sets
 _ALPHA, _BETA = 0.6, 0.15  # gains for position and velocity
 _FOUND_SCORE = 0.2  # of the detector, from which there is someone
+_BLANK = 4.0  # of 255: the standard deviation of a colour below which a crop shows nothing; with people it is above 20
 _OUTLIER = 0.15  # metres from the joint at which a view's median ray is about someone or something else
 _FORGET = 90  # frame sets after which someone who comes back is someone new
 _NEAR, _SPEED = 0.6, 0.05  # metres, and metres a frame set, within which a lost person is looked for
@@ -322,9 +323,10 @@ class Tracker:
         for row, track in enumerate(self._tracks):
             for view, image in enumerate(images):
                 crop = self._crop(track, view, image)
-                if crop is not None and image is not None:
-                    crops.append((crop, self._alone(track, view, crop, crop.read(image))))
-                    places.append((row, view))
+                if crop is None or image is None or _is_blank(pixels := crop.read(image)):
+                    continue
+                crops.append((crop, self._alone(track, view, crop, pixels)))
+                places.append((row, view))
         if not crops:
             return []
         read = self.model.read(np.stack([pixels for _, pixels in crops]))
@@ -478,6 +480,11 @@ def _in_sight(joints: Array, eye: Array, directions: Array, scores: Array) -> Ar
     shift = intersect_rays(-np.nan_to_num(offset), directions, weights)  # these lines meet in what moves joints to rays
     ahead = ((offset + shift) * directions).sum(-1)[sure]
     return joints + shift if len(ahead) >= _FEWEST and (ahead > _NEAREST).all() else joints
+
+
+def _is_blank(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a crop is of one colour, as where a camera fails: networks see people in that, too."""
+    return bool(pixels[::8, ::8].reshape(-1, 3).std(0).max() < _BLANK)
 
 
 def _filled(joints: Array) -> Array:

@@ -260,6 +260,41 @@ def test_of_two_places_the_expected_one_is_taken(cameras: int) -> None:
 
 
 @dataclass
+class SeesEverywhere(PaintedModel):
+    """A network that sees in crops of one colour the person whom it saw last."""
+
+    last: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
+
+    def read(self, crops: NDArray[np.uint8]) -> Readings:
+        blank = crops.std((1, 2, 3)) < 5
+        if not blank.any():
+            self.last = crops
+        return super().read(np.where(blank[:, None, None, None], self.last[: len(crops)], crops))
+
+    def detect(self, image: NDArray[np.uint8]) -> tuple[Array, Array]:
+        return super().detect(image if image.std() > 5 else np.zeros_like(image))
+
+
+@pytest.mark.parametrize("grey", [0, 128])
+def test_nobody_is_seen_in_images_of_one_colour(grey: int) -> None:
+    """A failing camera has no say, whatever a network sees in what it sends, and all of them show nobody.
+
+    Whoever is seen afterwards is who was seen before.
+    """
+    noise = np.random.default_rng(0).integers(0, 3, (480, 640, 3))
+    blank = Image(((grey + noise).astype(np.uint8),))
+    model = SeesEverywhere(circle_rig(4), [STANDING])
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    whole = [painted(v) for v in range(4)]
+    (before,) = tracker.step(whole)
+    (person,) = tracker.step([*whole[:3], blank])
+    assert person.seen.tolist() == [True, True, True, False]
+    assert [tracker.step([blank] * 4) for _ in range(3)] == [[]] * 3
+    (after,) = tracker.step(whole)
+    assert after.id == before.id
+
+
+@dataclass
 class KeepsCrops(PaintedModel):
     """A network whose last crops can be looked at."""
 
