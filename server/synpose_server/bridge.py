@@ -104,14 +104,16 @@ class Bridge:
         return None
 
     @contextmanager
-    def receiving(self, job: Job | None = None) -> Iterator[None]:
-        """Counts a request while its body is read.
+    def receiving(self, job: Job | None = None, *, estimates: bool = False) -> Iterator[None]:
+        """Counts a request while its body is read; `estimates`: it asks for an estimate, which needs a place.
 
-        Raises `Overloaded` when `max_uploads` are under way already, or when the estimate of `job`, if it asks for one,
-        could not be let in anyway, or when the disk has no room for the body.
+        Raises as `Job.check`, and `Overloaded` when `max_uploads` are under way already, or when an estimate could not
+        be let in anyway, or when the disk has no room for the body.
         """
-        if job is not None:
+        job = Job() if job is None else job
+        if estimates:
             self.admission.check(job)
+        job.check()
         if self._uploads >= self.engine.settings.max_uploads:
             raise Overloaded(f"{self._uploads} requests are being sent already; try again later")
         self._uploads += 1

@@ -9,23 +9,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import numpy as np
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from tests.server.test_inference import QUICK, TYPES, Array, S, expected, rays
+from tests.server.test_inference import QUICK, TYPES, Array, S, described, expected, rays
 
+from synpose.errors import Overloaded
 from synpose.open_inference import inference_pb2 as pb
 from synpose.open_inference import inference_pb2_grpc as pb_grpc
 from synpose_server.auth import Keys
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
 from synpose_server.grpc import GrpcServer
+from synpose_server.http import create_app
+from synpose_server.job import Job
 from synpose_server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -302,6 +306,25 @@ async def test_uploads_are_counted(engine: Engine) -> None:
                 await door.stub.ModelInfer(request("relation", rays()))
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await door.stub.ModelInfer(request("relation", rays()))
+
+
+async def test_the_line_of_estimates_is_not_theirs(engine: Engine, door: Door) -> None:
+    """A raw graph waits for no place: what estimates run and how long they take refuses nobody, over either door."""
+    http = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(door.bridge)), base_url="http://synpose")
+    inputs, admission = rays(), door.bridge.admission
+    head = json.dumps({"inputs": described(inputs, binary=False)}).encode()
+    async with AsyncExitStack() as stack:
+        for _ in range(engine.settings.max_clips):
+            place = await stack.enter_async_context(admission.place(Job(), 4, 1000, "quick"))
+            place.begin()
+            place.end()
+            place._pace.add(1, True, 100.0)
+        with pytest.raises(Overloaded):
+            admission.check(Job(30))
+        assert await door.stub.ModelInfer(request("relation", inputs), timeout=30)
+        await stack.enter_async_context(http)
+        answer = await http.post("/v2/models/quick.relation/infer", content=head, headers={"x-request-timeout": "30"})
+        assert answer.status_code == 200
 
 
 async def test_nothing_is_run_after_the_deadline(engine: Engine, door: Door) -> None:

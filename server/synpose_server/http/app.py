@@ -93,7 +93,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         output = read_output(request)
         job = job_of(request.headers)
         async with AsyncExitStack() as stack:
-            with bridge.receiving(job):
+            with bridge.receiving(job, estimates=True):
                 body = bridge.in_time(request.stream(), job)
                 pose = await stack.enter_async_context(read_body(request.headers, body, settings))
             if not output.streams:
@@ -149,7 +149,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         streams = LINES in request.headers.get("accept", "").lower()
         async with AsyncExitStack() as stack:
             job = job_of(request.headers)
-            with bridge.receiving(job):
+            with bridge.receiving(job, estimates=True):
                 body = bridge.in_time(request.stream(), job)
                 given = await stack.enter_async_context(read_calibration_body(request.headers, body, settings))
             if not streams:
