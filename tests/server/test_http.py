@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from synpose.formats import FORMATS, Format
 from synpose.formats import json as pose_json
 from synpose.rig import Camera, Rig
 from synpose_server.http.documents import Answer, Problem
+from synpose_server.http.output import Output
 from synpose_server.requests import gather_images
 from synpose_server.settings import Settings
 
@@ -211,6 +213,40 @@ def test_what_is_no_answer_is_not_converted(content: bytes, kind: str, url: str)
     response = httpx.post(f"{url}/v1/convert?format=csv", content=content, headers={"content-type": kind})
     assert response.status_code == 422
     assert response.json()["type"] == "urn:synpose:problem:invalid-input"
+
+
+@pytest.mark.parametrize(
+    ("ids", "frames", "joints", "said"),
+    [(65, 1, 2, "65 ids"), (0, 4097, 4096, "send parts of the clip"), (64, 70, 3745, "send parts of the clip")],
+)
+def test_an_answer_of_a_crowd_is_not_converted(ids: int, frames: int, joints: int, said: str) -> None:
+    """Files hold everybody in every frame, so that a short answer of many could be a file of any size."""
+    skeleton = {"name": "x", "joints": list(map(str, range(joints))), "parents": [-1] * joints}
+    body: dict[str, Any] = {"model": {"name": "x", "version": "1"}, "skeleton": skeleton, "units": "m", "fps": 30}
+    body["frames"] = [{"index": 0, "timestamp": t, "people": []} for t in range(frames)]
+    for k in range(ids):
+        unknown = [None] * joints
+        body["frames"][0]["people"].append({"id": k, "score": 0, "joints": unknown, "sigma": unknown, "views": []})
+    with serve(FakeEngine()) as url:
+        response = httpx.post(f"{url}/v1/convert?format=npz", json=body, timeout=30)
+    assert (response.status_code, response.json()["type"]) == (413, "urn:synpose:problem:limit-exceeded")
+    assert said in response.json()["detail"]
+
+
+def test_a_conversion_keeps_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller is told in time, and its place is free once it is written."""
+    go = threading.Event()
+    monkeypatch.setattr(Output, "write", lambda *_: (go.wait(10), b"written")[1])
+    answer = {"model": {"name": "x", "version": "1"}, "units": "m", "fps": 30, "frames": []}
+    answer["skeleton"] = {"name": "x", "joints": ["a"], "parents": [-1]}
+    with serve(FakeEngine(Settings(max_uploads=1))) as url, httpx.Client(base_url=url, timeout=10) as client:
+        late = client.post("/v1/convert", json=answer, headers={"x-request-timeout": "0.2"})
+        assert (late.status_code, late.json()["type"]) == (503, "urn:synpose:problem:deadline-exceeded")
+        assert "are being sent already" in client.post("/v1/convert", json=answer).json()["detail"]
+        go.set()
+        while (response := client.post("/v1/convert", json=answer)).status_code == 503:
+            time.sleep(0.01)
+        assert response.content == b"written"
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)

@@ -178,9 +178,9 @@ def test_wire_contract() -> None:
     for name, message in pb.DESCRIPTOR.message_types_by_name.items():
         ours[name] = fields(message)
         ours |= {f"{name}.{nested.name}": fields(nested) for nested in message.nested_types}
-    for name, described in ours.items():
+    for name, listed in ours.items():
         entry = ["1 key string", "2 value InferParameter"] if name.endswith("ParametersEntry") else []
-        assert described == PUBLIC.get(name, entry), name
+        assert listed == PUBLIC.get(name, entry), name
     assert set(PUBLIC) <= set(ours)
     (service,) = pb.DESCRIPTOR.services_by_name.values()
     assert service.full_name == "inference.GRPCInferenceService"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
 import orjson
@@ -84,7 +84,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         description=documents.POSE3D,
         openapi_extra={
             "requestBody": documents.REQUEST_BODY,
-            "parameters": [*PARAMETERS, *documents.POSE3D_PARAMETERS],
+            "parameters": [*PARAMETERS, *documents.DEADLINE_PARAMETERS],
         },
         responses=documents.POSE3D_RESPONSES,
         response_class=Response,
@@ -115,19 +115,31 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         operation_id="convert_pose_3d",
         summary="Write an answer in another format",
         description=documents.CONVERT,
-        openapi_extra={"requestBody": documents.CONVERT_BODY, "parameters": PARAMETERS},
+        openapi_extra={
+            "requestBody": documents.CONVERT_BODY,
+            "parameters": [*PARAMETERS, *documents.DEADLINE_PARAMETERS],
+        },
         responses=documents.CONVERT_RESPONSES,
         response_class=Response,
     )
     async def convert(request: Request) -> Response:
         output = read_output(request)
-        with bridge.receiving():
-            sequence = await read_answer(request.headers, bridge.in_time(request.stream()), settings)
-        try:
-            content = await asyncio.to_thread(output.write, sequence.header, sequence.frames)
-        except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
-            raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
-        return Response(content, media_type=output.form.media_type)
+        job = job_of(request.headers)
+        with ExitStack() as held:
+            held.enter_context(bridge.receiving(job))
+            decode = await read_answer(request.headers, bridge.in_time(request.stream(), job), settings)
+
+            def written() -> bytes:
+                sequence = decode()
+                job.check()
+                try:
+                    return output.write(sequence.header, sequence.frames)
+                except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers of no estimate
+                    raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
+
+            content = await _while_connected(request, bridge.convert(written, job, held))
+            return Response(content, media_type=output.form.media_type)
+        raise AssertionError("the stack swallows no exception")
 
     add_calibrations(app, bridge)
     add_stream(app, bridge)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -36,6 +37,8 @@ from synpose_server.spooled import StoredImage
 __all__ = ["PoseRequest", "limited_body", "parse_json", "read_answer", "read_body", "without_suffix"]
 
 _ANSWER_BYTES = 256 << 20  # 36,000 frames of one person in 27 joints are 60 MB
+_ANSWER_IDS = 64
+_ANSWER_JOINTS = 1 << 24  # ids x frames x joints: files hold a place for everybody in every frame, seen or not
 _JSON_BYTES = 64 << 20  # parsed JSON takes several times its size in memory
 _FIELDS = ("calibration", "options", "timestamps")
 
@@ -74,8 +77,9 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
         )
 
 
-async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> PoseSequence:
-    """The answer in `body`, as JSON or NDJSON; raises `InvalidInput` or `LimitExceeded`."""
+async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> Callable[[], PoseSequence]:
+    """What decodes the answer in `body`, JSON or NDJSON, and takes its time; both raise `InvalidInput` or
+    `LimitExceeded`."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/json", "application/x-ndjson"):
         raise InvalidInput(
@@ -84,14 +88,25 @@ async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Se
         )
     limit = min(settings.max_body_bytes, _ANSWER_BYTES)
     content = b"".join([chunk async for chunk in limited_body(headers, body, limit)])
-    return await asyncio.to_thread(_answer, content, streamed=kind == "application/x-ndjson")
+    return partial(_answer, content, streamed=kind == "application/x-ndjson")
 
 
 def _answer(content: bytes, *, streamed: bool) -> PoseSequence:
-    if not streamed:
-        return pose_json.decode(content)
-    header, frames = ndjson.decode(content.splitlines())
-    return PoseSequence(header, tuple(frames))
+    if streamed:
+        header, frames = ndjson.decode(content.splitlines())
+        sequence = PoseSequence(header, tuple(frames))
+    else:
+        sequence = pose_json.decode(content)
+    ids = len(sequence.ids)
+    if ids > _ANSWER_IDS:
+        raise LimitExceeded(
+            f"the answer has {ids} ids of people; at most {_ANSWER_IDS} are converted: leave some out", field="body"
+        )
+    if max(ids, 1) * len(sequence.frames) * len(sequence.header.skeleton) > _ANSWER_JOINTS:
+        raise LimitExceeded(
+            f"ids x frames x joints of the answer are more than {_ANSWER_JOINTS}: send parts of the clip", field="body"
+        )
+    return sequence
 
 
 async def limited_body(
