@@ -232,9 +232,10 @@ class Bridge:
 
     @asynccontextmanager
     async def _place(self, sources: Mapping[str, Source], model: str, job: Job) -> AsyncIterator[Place]:
-        """`Admission.place`, once the models are there."""
+        """`Admission.place`, once the models are there; raises `NotFound` for a model that is none of them."""
         if not self.ready:
             raise Overloaded("the models are not loaded yet")
+        model = self.engine.name_of(model)  # admission remembers a name, which must not be any text
         frame_sets = max((len(source) for source in sources.values() if isinstance(source, Sequence)), default=None)
         came = time.perf_counter()
         async with self.admission.place(job, len(sources), frame_sets, model) as place:

@@ -104,10 +104,12 @@ def find_graph(engine: Engine, name: str, version: str | None = None) -> RawGrap
     """The graph that is called `MODEL.GRAPH`; raises `NotFound`."""
     model_name, _, kind = name.rpartition(".")
     if not model_name:
-        raise NotFound(f"graphs are called MODEL.GRAPH, such as {name or 'default'}.spatial", field="model")
+        raise NotFound(f"graphs are called MODEL.GRAPH, such as {name or 'default':.80}.spatial", field="model")
     model = engine.model(model_name)
     if kind not in model.graphs:
-        raise NotFound(f"model {model_name!r} has no graph {kind!r}; it has {', '.join(model.graphs)}", field="model")
+        raise NotFound(
+            f"model {model_name!r} has no graph {kind!r:.80}; it has {', '.join(model.graphs)}", field="model"
+        )
     if version not in (None, "", model.bundle.version):
         raise NotFound(f"{model_name!r} is served in version {model.bundle.version!r}", field="version")
     return RawGraph(model, kind, engine.settings.max_pixels)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.server.fake_engine import FakeEngine
 
-from synpose.errors import DeadlineExceeded, Draining, Overloaded
+from synpose.errors import DeadlineExceeded, Draining, NotFound, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame
 from synpose.rig import Camera, Rig
@@ -92,6 +92,22 @@ def test_more_than_can_wait_are_refused_at_once() -> None:
         assert await estimate(bridge) == 3
 
     asyncio.run(crowd())
+    bridge.close()
+
+
+def test_only_models_that_are_served_are_remembered() -> None:
+    """A name is looked up before admission keeps anything of it, and `default` is the bundle that it stands for."""
+    bridge = Bridge(FakeEngine())
+
+    async def ask(model: str) -> int:
+        async with bridge.estimate(RIG, IMAGES, Options(model=model)) as running:
+            return len([frame async for frame in running])
+
+    for name in ("one", "two"):
+        with pytest.raises(NotFound):
+            asyncio.run(ask(name))
+    assert [asyncio.run(ask(name)) for name in ("default", "fake")] == [3, 3]
+    assert list(bridge.admission._paces) == ["fake"]
     bridge.close()
 
 

@@ -81,6 +81,7 @@ def test_a_bundle_lies_under_its_own_name(folder: Path, key: str) -> None:
 def test_a_new_version_is_swapped_in(folder: Path, engine: Engine) -> None:
     """Who begins later gets it; who has the old one goes on with it, and it goes, thread and all, with the last."""
     old = engine.model("default")
+    assert engine.name_of("default") == engine.name_of("main") == "main"
     crop = np.zeros((1, QUICK.crop_size, QUICK.crop_size, 3), np.uint8)
     put(folder, "main", "2")
     assert engine.served.load("main").bundle.version == "2"
