@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from synpose.errors import OptionsError, PermissionDenied, RateLimited, ServerEr
 from synpose.live import End, Start, StreamPolicy
 from synpose.options import Options
 from synpose_server.auth import Gate, Keys
+from synpose_server.http import connections
 from synpose_server.settings import Settings
 
 VIDEOS: dict[str, str | os.PathLike[str] | bytes] = {"cam01": b"one", "cam02": b"two"}
@@ -250,6 +252,46 @@ def test_pages_of_other_sites() -> None:
             assert json.loads(wire.recv(10))["error"]["status"] == 422
         with pytest.raises(InvalidStatus, match="403"), connect(stream, origin=Origin("https://evil.example")):
             pass
+
+
+@pytest.mark.parametrize("sent", [b"GET /", b"GET / HTTP/1.1\r\na", b"\r\n"], ids=["line", "header", "nothing"])
+def test_every_head_must_come_in_time(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the second one of a connection, whose sender would else hold it with a byte now and then."""
+    monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.5)
+    with serve(FakeEngine()) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as wire:
+            for _ in range(2):
+                wire.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert wire.recv(10_000).startswith(b"HTTP/1.1 200 ")
+            wire.sendall(sent)
+            began = time.monotonic()
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < began + 5:
+                    wire.sendall(sent[-1:] if sent.strip() else sent)
+                    time.sleep(0.05)
+            assert time.monotonic() - began > 0.2
+
+
+def test_a_head_is_not_waited_for_while_an_answer_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may take longer than a head, also where a part of the next request was sent ahead."""
+    monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.2)
+    engine = FakeEngine(holds_at=0)
+    request = httpx.Request("POST", "http://x/v1/pose3d", files=PARTS)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    with serve(engine) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as wire:
+            wire.sendall(
+                f"POST /v1/pose3d HTTP/1.1\r\n{head}\r\n".encode() + request.read() + b"GET /healthz HTTP/1.1\r\n"
+            )
+            time.sleep(0.7)
+            engine.go.set()
+            assert wire.recv(20).startswith(b"HTTP/1.1 200 ")
+            wire.sendall(b"host: x\r\n\r\n")
+            told = b""
+            while b"alive" not in told:
+                told += wire.recv(10_000)
 
 
 def test_an_endless_head_is_cut_off() -> None:
