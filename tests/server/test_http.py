@@ -100,7 +100,9 @@ def test_large_uploads_arrive_whole(post: Any, engine: FakeEngine) -> None:
     assert engine.received[0].sources == {"cam01": one, "cam02": two}
 
 
-@pytest.mark.parametrize("pattern", ["{}/{:03}.jpg", "{}_{}.png", "{}-frame{}.jpg"])
+@pytest.mark.parametrize(
+    "pattern", ["{}/{:03}.jpg", "{}_{}.png", "{}-frame{}.jpg", "{}-{}.jpg", "{}/frame-{:04}.jpg", "{}.{}.jpg"]
+)
 def test_numbered_frames_share_one_axis_and_gaps_are_missing_images(
     pattern: str, post: Any, engine: FakeEngine
 ) -> None:
@@ -317,6 +319,13 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
         [("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam01/x.jpg", b"x"))],
         CALIBRATION, 422, "invalid-input", "frame_sets", "cam01",
     ),
+    **{
+        f"a number below 0: {name}": (
+            [("frame", ("cam01/0.jpg", b"x")), ("frame", (name, b"x"))],
+            CALIBRATION, 422, "invalid-input", "frame_sets", "cam02",
+        )
+        for name in ("cam02/-1.jpg", "cam02_-0.png", "cam02--2.jpg")
+    },
     "a number beyond the longest clip": (
         [("frame", ("cam01_0.jpg", b"x")), ("frame", ("cam01_999999999.jpg", b"x"))],
         CALIBRATION, 413, "limit-exceeded", "frame_sets", None,

@@ -179,14 +179,14 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
 
 
 def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
-    """The camera of an image called `<camera>/<index>.jpg`, `<camera>_<index>.jpg` or `<camera>-<index>.jpg`, and the
-    rest of the name without suffix."""
+    """The camera of an image called `<camera>/<index>.jpg`, `<camera>_<index>.jpg` or `<camera>-<index>.jpg`, and what
+    is left of the name without suffix."""
     cameras = sorted(rig.names, key=len, reverse=True)
     for separators in (("/",), ("_", "-", ".", "")):  # the camera of `a/0.jpg` is `a`, also beside one called `a/0`
         for camera in cameras:
             rest = filename.removeprefix(camera)
             if rest != filename and rest[:1] in separators:
-                return camera, without_suffix(rest)
+                return camera, without_suffix(rest)[1:]
     raise InvalidInput(
         f"the name {filename!r:.80} starts with none of the cameras {', '.join(rig.names)}; call it"
         " <camera>/<index>.jpg",
