@@ -27,6 +27,7 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
 _ORT_TYPES = {"bool": "BOOL", "uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float16": "FP16", "float": "FP32"}
 _MOST_ITEMS = 1024
 _MOST_VIEWS = 16
+_MOST_DIMENSIONS = 8
 
 
 class Tensor(NamedTuple):
@@ -120,13 +121,18 @@ def tensor_of(datatype: str, shape: Sequence[int], data: bytes | Sequence[Any], 
     if datatype not in DATATYPES:
         raise InvalidInput(f"{name} has the datatype {datatype!r}; there are {', '.join(DATATYPES)}", field=name)
     kind = DATATYPES[datatype]
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InvalidInput(f"{name} has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are accepted", field=name)
     try:
         flat = np.frombuffer(data, kind) if isinstance(data, bytes) else np.asarray(data, kind).reshape(-1)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(f"{name} is not made of {datatype}: {error}", field=name) from None
     if any(side < 0 for side in shape) or math.prod(shape) != flat.size:
         raise InvalidInput(f"{name} has {flat.size} values, which do not fill {list(shape)}", field=name)
-    return flat.reshape(tuple(shape))
+    try:
+        return flat.reshape(tuple(shape))
+    except ValueError:  # without values the other sides may be of any length, but not of every
+        raise InvalidInput(f"{name} cannot have the shape {list(shape)}", field=name) from None
 
 
 def _tensor(value: Any) -> Tensor:

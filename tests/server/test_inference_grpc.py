@@ -246,6 +246,11 @@ def broken(change: str) -> pb.ModelInferRequest:
             asked.inputs[0].datatype = "FP16"
         case "shape":
             asked.inputs[0].shape[0] = -2
+        case "dimensions":
+            asked.inputs[0].shape.extend([1] * 96)
+        case "nothing times too much":
+            asked.inputs[0].shape[:] = [0, 2**62, 2**62]
+            asked.raw_input_contents[0] = b""
         case "views":
             asked = request("relation", rays(V=17))
         case "output":
@@ -271,6 +276,8 @@ def broken(change: str) -> pb.ModelInferRequest:
         ("datatype", "INVALID_ARGUMENT", "there are BOOL"),
         ("half", "INVALID_ARGUMENT", "raw_input_contents only"),
         ("shape", "INVALID_ARGUMENT", "do not fill"),
+        ("dimensions", "INVALID_ARGUMENT", "100 dimensions"),
+        ("nothing times too much", "INVALID_ARGUMENT", "cannot have the shape"),
         ("views", "RESOURCE_EXHAUSTED", "16 views"),
         ("output", "INVALID_ARGUMENT", "there are joints"),
         ("model", "NOT_FOUND", "quick"),

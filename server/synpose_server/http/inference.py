@@ -24,6 +24,7 @@ from synpose_server.job import Job
 __all__ = ["inference_routes"]
 
 _HEADER = "inference-header-content-length"
+_MOST_DIGITS = 18  # of a length
 _MOST_BYTES, _MOST_JSON = 128 << 20, 16 << 20  # a body is held in memory, and parsed JSON takes several times its size
 
 
@@ -100,7 +101,7 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
     """The request's JSON, and its inputs: as numbers in it, or as bytes behind it in their order."""
     length = len(body)
     if header is not None:
-        if not header.isdecimal() or int(header) > len(body):
+        if not header.isdecimal() or len(header) > _MOST_DIGITS or int(header) > len(body):
             raise InvalidInput("Inference-Header-Content-Length is no length within the body", field=_HEADER)
         length = int(header)
     if length > _MOST_JSON:
@@ -117,7 +118,7 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
             if data is None:
                 raise InvalidInput(f"{name} has no data", field=name)
             inputs[name] = tensor_of(str(given["datatype"]), shape, data, name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"the body is no inference request ({error})", field="body") from None
     if start != len(body):
         raise InvalidInput(f"the inputs take {start} bytes of a body of {len(body)}", field="body")
@@ -126,12 +127,14 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
 
 def _wanted(asked: Mapping[str, Any], graph: RawGraph) -> dict[str, bool]:
     """The outputs that are asked for, all if none is named, and whether each is answered as bytes."""
-    binary = bool((asked.get("parameters") or {}).get("binary_data_output", False))
     outputs: Sequence[Mapping[str, Any]] = asked.get("outputs") or ()
     try:
+        binary = bool((asked.get("parameters") or {}).get("binary_data_output", False))
         named = {str(o["name"]): bool((o.get("parameters") or {}).get("binary_data", binary)) for o in outputs}
     except (KeyError, TypeError, AttributeError):
-        raise InvalidInput("outputs must be a list of objects with a name", field="outputs") from None
+        raise InvalidInput(
+            "outputs must be a list of objects with a name, and parameters objects", field="outputs"
+        ) from None
     return {name: named.get(name, binary) for name in graph.wanted(named)}
 
 
