@@ -257,7 +257,8 @@ REQUEST_BODY: dict[str, Any] = {
                         "items": _FILE,
                     },
                     "timestamps": {
-                        "description": "With images: the capture time of each index from 0, seconds, ascending.",
+                        "description": "With images: the capture time of each index from 0, seconds, ascending by 1e-6"
+                        " to 1e6.",
                         "type": "array",
                         "items": {"type": "number"},
                     },
