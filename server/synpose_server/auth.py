@@ -223,7 +223,7 @@ def secret_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def _key(record: Any) -> Key:

@@ -104,7 +104,9 @@ def test_keys_open_both_doors(keys: tuple[Path, dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "status"), [("wrong", 401), ("prom", 403), (None, 401)], ids=["unknown", "without the scope", "no key"]
+    ("key", "status"),
+    [("wrong", 401), ("prom", 403), (None, 401), ("\ud800", 401)],
+    ids=["unknown", "without the scope", "no key", "no text"],
 )
 def test_a_websocket_is_told_why_it_is_turned_away(
     keys: tuple[Path, dict[str, str]], key: str | None, status: int
