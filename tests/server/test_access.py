@@ -273,6 +273,14 @@ def test_pages_of_other_sites() -> None:
             assert answer.status_code == status
         answer = httpx.get(f"{url}/v1/models", headers={"origin": "https://lab.example"})
         assert answer.headers["access-control-allow-origin"] == "https://lab.example"
+        exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+        assert exposed == {"x-request-id", "retry-after", "inference-header-content-length"}
+        wanted = (
+            "authorization, content-type, inference-header-content-length, x-api-key, x-request-id, x-request-timeout"
+        )
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": wanted}
+        answer = httpx.options(f"{url}/v1/pose3d", headers={"origin": "https://lab.example", **asked})
+        assert (answer.status_code, answer.text) == (200, "OK")
         answer = httpx.get(f"{url}/v1/models", headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in answer.headers
         stream = url.replace("http", "ws") + "/v1/stream"

@@ -23,7 +23,7 @@ from synpose_server import metrics, observe, tracing
 from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge, Running
 from synpose_server.calls import REQUEST_ID
-from synpose_server.http import calibration_documents, documents
+from synpose_server.http import calibration_documents, deadline, documents, inference
 from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
 from synpose_server.http.calibration_body import read_calibration_body
@@ -68,8 +68,8 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "x-api-key", REQUEST_ID],
-            expose_headers=[REQUEST_ID, "retry-after"],
+            allow_headers=["authorization", "x-api-key", REQUEST_ID, deadline.HEADER, inference.HEADER],
+            expose_headers=[REQUEST_ID, "retry-after", inference.HEADER],
         )
     observe.subscribe(metrics.LISTENER)
     if metrics.SCHEDULER not in engine.stats.observers:
