@@ -77,7 +77,8 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The people of one frame set. `timestamp` is in seconds from the clip's start.
+    """The people of one frame set. `timestamp` is in seconds: the capture time where the request or stream gave one, of
+    any epoch, else from the clip's start.
 
     `notices` are the things that became known with this frame set; a `PoseSequence` gathers them.
     """
