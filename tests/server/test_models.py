@@ -185,6 +185,10 @@ def test_admin_over_http(folder: Path) -> None:
         assert client.post("/main/load").json()["version"] == "2"
         assert client.post("/main/load?version=1").json()["version"] == "1"
         assert client.post("/main/load?version=9").status_code == 404
+        for path in ("main/load?verison=1", "other/unload?version=7"):
+            assert client.post(path).json()["field"] == "query"
+        assert httpx.get(f"{url}/v1/models?name=main").json()["field"] == "query"
+        assert httpx.get(f"{url}/v1/skeletons?name=coco17").json()["field"] == "query"
         refused = client.post("/main/load", json={"version": "2"})
         assert (refused.status_code, "?version=" in refused.json()["detail"]) == (422, True)
         assert client.post("/none/unload").status_code == 404

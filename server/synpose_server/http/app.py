@@ -174,12 +174,19 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         raise AssertionError("the stack swallows no exception")
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
-    async def models() -> documents.Models:
+    async def models(request: Request) -> documents.Models:
+        check_query(request)
         served = [documents.Model.model_validate(model, from_attributes=True) for model in engine.models]
         return documents.Models(models=served)
 
-    @app.get("/v1/skeletons", operation_id="list_skeletons", summary="Skeletons that an answer may have")
-    async def skeletons() -> documents.Skeletons:
+    @app.get(
+        "/v1/skeletons",
+        operation_id="list_skeletons",
+        summary="Skeletons that an answer may have",
+        responses=documents.PROBLEMS,
+    )
+    async def skeletons(request: Request) -> documents.Skeletons:
+        check_query(request)
         known = [documents.Skeleton.model_validate(s, from_attributes=True) for s in SKELETONS.values()]
         return documents.Skeletons(skeletons=known)
 

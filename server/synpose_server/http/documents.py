@@ -15,6 +15,7 @@ from synpose.errors import (
     LimitExceeded,
     NotAcceptable,
     NotFound,
+    OptionsError,
     Overloaded,
     ServerError,
     SynposeError,
@@ -371,5 +372,8 @@ CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
         Overloaded("the server is busy"),
     ),
 }
-PROBLEMS = problems(ServerError("the server failed; its log says why"))
+PROBLEMS = problems(
+    OptionsError("no parameter of the query is called 'name'; there are none", field="query"),
+    ServerError("the server failed; its log says why"),
+)
 BUSY = problems(Overloaded("the models are not loaded yet"))
