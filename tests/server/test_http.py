@@ -25,6 +25,7 @@ from synpose.errors import LimitExceeded, Overloaded
 from synpose.formats import FORMATS, Format
 from synpose.formats import json as pose_json
 from synpose.rig import Camera, Rig
+from synpose_server.http import form
 from synpose_server.http.documents import Answer, Problem
 from synpose_server.http.output import Output
 from synpose_server.requests import gather_images
@@ -346,6 +347,13 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
         [("timestamps", (None, '["now"]')), ("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam02/0.jpg", b"x"))],
         CALIBRATION, 422, "invalid-input", "timestamps", None,
     ),
+    **{
+        f"timestamps that are {none}": (
+            [("timestamps", (None, none)), ("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam02/0.jpg", b"x"))],
+            CALIBRATION, 422, "invalid-input", "timestamps", None,
+        )
+        for none in ("[]", "null")
+    },
     "timestamps of videos": (
         [*VIDEOS, ("timestamps", (None, "[0]"))], CALIBRATION, 422, "invalid-input", "timestamps", None,
     ),
@@ -568,6 +576,20 @@ def test_a_chunked_body_is_counted(url: str) -> None:
     with httpx.Client() as client:
         response = client.post(f"{url}/v1/pose3d", content=(c for s in (parts, chunks) for c in s), headers=head)
     check_problem(response, 413, "limit-exceeded", "body", None)
+
+
+def test_images_of_a_form_are_as_many_as_frame_sets_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `max_cameras` cameras in `max_frames` frame sets; where they are many, they may not be next to nothing."""
+    monkeypatch.setattr(form, "_MANY", 4)
+    engine = FakeEngine(Settings(max_frames=5, max_cameras=2))
+    with serve(engine) as url:
+        for size, frames, said in ((1024, 5, None), (1024, 6, "at most 10 images"), (1000, 5, "on average")):
+            parts: list[Part] = [
+                ("frame", (f"{name}/{t}.jpg", b"x" * size)) for t in range(frames) for name in RIG.names
+            ]
+            response = httpx.post(f"{url}/v1/pose3d", files=[("calibration", ("rig.json", CALIBRATION)), *parts])
+            assert response.status_code == (413 if said else 200), response.text
+            assert said is None or (said in response.json()["detail"] and response.json()["field"] == "frame")
 
 
 def test_uploads_are_bounded_in_number_and_patience() -> None:

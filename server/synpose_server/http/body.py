@@ -68,7 +68,8 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
     elif kind == "multipart/form-data":
         with Form() as form:
             limited = limited_body(headers, body, settings.max_body_bytes)
-            await read_form(limited, content_type, form, most_videos=settings.max_cameras)
+            images = settings.max_frames * settings.max_cameras
+            await read_form(limited, content_type, form, most_videos=settings.max_cameras, most_images=images)
             yield _from_form(form, settings) if form.is_small else await asyncio.to_thread(_from_form, form, settings)
     else:
         raise InvalidInput(
@@ -158,8 +159,8 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
             raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
         return PoseRequest(rig, match_sources(rig, sources, settings), options, None)
     times = parse_json(single["timestamps"], "timestamps") if "timestamps" in single else None
-    if times is not None and not (isinstance(times, list) and all(map(_is_number, times))):
-        raise InvalidInput("timestamps must be a JSON list of numbers", field="timestamps")
+    if "timestamps" in single and not (isinstance(times, list) and times and all(map(_is_number, times))):
+        raise InvalidInput("timestamps must be a JSON list of numbers, one a frame set", field="timestamps")
     named: dict[str, list[tuple[str, StoredImage]]] = {}
     for image in form.images:
         camera, name = _camera_of(image.filename, rig)
