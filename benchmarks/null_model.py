@@ -43,6 +43,9 @@ class NullEngine(Engine):
     def models(self) -> tuple[ServedModel, ...]:
         return (ServedModel("null", "1", "Nothing", ("coco17",), True),)
 
+    def name_of(self, model: str) -> str:
+        return "null"
+
     def estimate(
         self,
         rig: Rig,

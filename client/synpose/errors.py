@@ -56,18 +56,23 @@ class SynposeError(Exception):
     """Base of every error that Synpose raises on purpose.
 
     `message` is one sentence for a person: what is wrong and, where it can be said, what to do. `field` is the
-    part of the request it is about (`"calibration"`, `"options.skeleton"`), `camera` the camera's name.
+    part of the request it is about (`"calibration"`, `"options.skeleton"`), `camera` the camera's name. Names that were
+    echoed may hold halves of characters, which nothing could write: they become question marks.
     """
 
     def __init__(self, message: str, *, field: str | None = None, camera: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
-        self.camera = camera
+        self.message = _whole(message)
+        self.field = field and _whole(field)
+        self.camera = camera and _whole(camera)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         where = f"camera {self.camera!r}: " if self.camera is not None else ""
         return where + self.message
+
+
+def _whole(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 class InvalidInput(SynposeError):
@@ -188,7 +193,8 @@ def from_problem(problem: Mapping[str, Any]) -> SynposeError:
     kinds = {status.type: kind for kind, status in STATUS.items()}
     kind = kinds.get(str(problem.get("type", "")).rpartition(":")[2], ServerError)
     message = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
-    error = kind(message, field=problem.get("field"), camera=problem.get("camera"))
+    field, camera = (None if problem.get(key) is None else str(problem[key]) for key in ("field", "camera"))
+    error = kind(message, field=field, camera=camera)
     if isinstance(error, Overloaded):
         error.retry_after = problem.get("retry_after")
     return error

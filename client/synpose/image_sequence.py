@@ -38,7 +38,7 @@ def align_images(
 
     The number at the end of a name (without suffix) is its frame set, the same for all cameras, counted from
     `first` or else from the smallest one. Names without a number are in the order given. Raises `InvalidInput`, naming
-    the camera, for numbers that are doubled, lie before `first` or stand beside names without one, and
+    the camera, for numbers that are doubled, negative, before `first` or beside names without one, and
     `LimitExceeded` for more than `most` frame sets, before anything of that length is made.
     """
     numbered = {camera: _numbers(camera, [name for name, _ in images]) for camera, images in cameras.items()}
@@ -69,10 +69,13 @@ def align_images(
 
 def _numbers(camera: str, names: Sequence[str]) -> list[int] | None:
     """The numbers at the end of all names, or None when none has one."""
+    for name in names:
+        if re.search(r"(^|/)-[0-9]+$", name):
+            raise InvalidInput(f"image {name!r:.80}: numbers begin at 0", field="frame_sets", camera=camera)
     found = [re.search(r"([0-9]{1,18})$", name) for name in names]
     if not any(found):
         return None
     if not all(found):
         bare = names[found.index(None)]
-        raise InvalidInput(f"image {bare!r} has no number at its end, others do", field="frame_sets", camera=camera)
+        raise InvalidInput(f"image {bare!r:.80} has no number at its end, others do", field="frame_sets", camera=camera)
     return [int(match[1]) for match in found if match]

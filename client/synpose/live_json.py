@@ -189,7 +189,12 @@ def from_server(message: str, skeleton: Skeleton | None) -> FromServer:
 
 def _object(content: str | bytes, field: str) -> dict[str, Any]:
     try:
-        record = json.loads(content)
+        text = content if isinstance(content, str) else content.decode()
+        record = json.loads(text)
+        if "\\u" in text:  # may tell halves of characters, which nothing that they come to could write
+            json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("a text holds half of a surrogate pair; send whole characters", field=field) from None
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The people of one frame set. `timestamp` is in seconds from the clip's start.
+    """The people of one frame set. `timestamp` is in seconds: the capture time where the request or stream gave one, of
+    any epoch, else from the clip's start.
 
     `notices` are the things that became known with this frame set; a `PoseSequence` gathers them.
     """
@@ -112,13 +114,12 @@ class PoseSequence:
     @property
     def ids(self) -> tuple[int, ...]:
         """The ids of all people that appear, ascending."""
-        return tuple(sorted({person.id for frame in self.frames for person in frame.people}))
+        return tuple(self._rows)
 
     @property
     def main_person(self) -> int | None:
         """The id of the person who appears in the most frames, the lowest among equals; None if nobody does."""
-        everyone = Counter(person.id for frame in self.frames for person in frame.people)
-        return max(sorted(everyone), key=everyone.__getitem__, default=None)
+        return max(self.ids, key=lambda person: len(self._rows[person]), default=None)
 
     def only(self, person: int) -> PoseSequence:
         """The same frames with one person alone; raises `NotFound` for one who never appears."""
@@ -168,8 +169,17 @@ class PoseSequence:
 
         return save(self, path, up)
 
+    @cached_property
+    def _rows(self) -> dict[int, list[tuple[int, Person]]]:
+        """By ascending id where in `frames` everybody is: gathered once, as an answer may have many ids."""
+        rows: defaultdict[int, list[tuple[int, Person]]] = defaultdict(list)
+        for t, frame in enumerate(self.frames):
+            for person in frame.people:
+                rows[person.id].append((t, person))
+        return {person: rows[person] for person in sorted(rows)}
+
     def _check(self, person: int) -> None:
-        if person not in self.ids:
+        if person not in self._rows:
             known = ", ".join(map(str, self.ids)) or "nobody"
             raise NotFound(f"no person {person}; there are {known}", field="person")
 
@@ -179,8 +189,6 @@ class PoseSequence:
             person = self.main_person
         else:
             self._check(person)
-        for row, frame in zip(out, self.frames, strict=True):
-            for p in frame.people:
-                if p.id == person:
-                    row[...] = getattr(p, name)
+        for t, p in () if person is None else self._rows[person]:
+            out[t] = getattr(p, name)
         return out

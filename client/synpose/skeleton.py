@@ -139,5 +139,5 @@ SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO17, H36M17, HALPE26, B
 def get_skeleton(name: str) -> Skeleton:
     """The skeleton called `name`; raises `NotFound` that lists the ones there are."""
     if name not in SKELETONS:
-        raise NotFound(f"no skeleton {name!r}; there are {', '.join(SKELETONS)}", field="options.skeleton")
+        raise NotFound(f"no skeleton {name!r:.80}; there are {', '.join(SKELETONS)}", field="options.skeleton")
     return SKELETONS[name]

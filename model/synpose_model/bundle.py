@@ -225,7 +225,7 @@ def write_manifest(folder: Path, *, graphs: Mapping[str, Path], **fields: Any) -
 def unknown_model(name: str, known: Iterable[str]) -> NotFound:
     """That no model is called `name`, with the names that there are."""
     names = ", ".join(dict.fromkeys(("default", *known)))  # a model may be called so, too
-    return NotFound(f"no model {name!r}; there are {names}", field="options.model")
+    return NotFound(f"no model {name!r:.80}; there are {names}", field="options.model")
 
 
 def placed(graph: Path, folder: Path) -> Path:

@@ -29,7 +29,7 @@ class Admission:
 
     def __init__(self, places: int, most: int, patience: float, stats: Stats) -> None:
         self._places, self._most, self._patience, self._stats = places, most, patience, stats
-        self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by model
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)  # by bundle
         self._running: set[Place] = set()
         self._waiting: deque[tuple[Place, _Turn]] = deque()
 
@@ -48,7 +48,8 @@ class Admission:
 
         To be asked before its body is read.
         """
-        quickest = min(self._paces.values(), key=lambda pace: pace.seconds(pace.fewest, 1, 0), default=Pace())
+        learned = (pace for pace in self._paces.values() if pace.is_known)
+        quickest = min(learned, key=lambda pace: pace.seconds(pace.fewest, 1, 0), default=Pace())
         with self._counted():
             self._check(Place(job, quickest.fewest, pace=quickest))
 
@@ -56,7 +57,7 @@ class Admission:
     async def place(
         self, job: Job, cameras: int, frame_sets: int | None = None, model: str = "default"
     ) -> AsyncIterator[Place]:
-        """A place for the length of the block.
+        """A place for the length of the block. `model` is the name of a bundle, whose pace is kept.
 
         Raises `Overloaded` when the line is full, when no place comes free for `patience` seconds, and as soon as it is
         plain that the answer cannot come before the deadline; `DeadlineExceeded` when that has passed.

@@ -141,12 +141,12 @@ class Gate:
         return self._keys is None
 
     @contextmanager
-    def admit(self, secret: str | None, scope: str | None) -> Iterator[str | None]:
+    def admit(self, secret: str | None, *scopes: str) -> Iterator[str | None]:
         """Lets the bearer of `secret` in for the length of the block, and gives the key's name.
 
         Raises what `check` does, or `RateLimited`.
         """
-        key = self.check(secret, scope)
+        key = self.check(secret, *scopes)
         if key is None:
             yield None
             return
@@ -157,10 +157,10 @@ class Gate:
         finally:
             use.running -= 1
 
-    def check(self, secret: str | None, scope: str | None) -> Key | None:
+    def check(self, secret: str | None, *scopes: str) -> Key | None:
         """The key that `secret` is now; None where none is asked for. What lasts asks again as it goes on.
 
-        Raises `Unauthenticated`, or `PermissionDenied` without `scope` (None: any key will do).
+        Raises `Unauthenticated`, or `PermissionDenied` without any of `scopes` (none given: any key will do).
         """
         self._refresh()
         if self._keys is None:
@@ -170,8 +170,9 @@ class Gate:
         key = self._keys.find(secret)
         if key is None:
             raise Unauthenticated("this API key is not known here, or was removed")
-        if scope is not None and scope not in key.scopes:
-            raise PermissionDenied(f"the key {key.name!r} may not do this: it lacks the scope {scope!r}")
+        if scopes and not set(scopes) & set(key.scopes):
+            lacks = " or ".join(map(repr, scopes))
+            raise PermissionDenied(f"the key {key.name!r} may not do this: it lacks the scope {lacks}")
         return key
 
     def _refresh(self) -> None:
@@ -222,7 +223,7 @@ def secret_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def _key(record: Any) -> Key:

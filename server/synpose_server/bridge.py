@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
 from typing import TypeVar, cast
 
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _STOPPED = "the server had to stop before the clip was done; send it again"
 _MOST_WAITING = 32  # requests that may wait for a place; each holds its body, on disk where it is large
+_CONVERTED = 2  # answers written in another format at a time; each takes several times its body in memory
 
 
 class Running(AsyncIterator[Frame]):
@@ -86,6 +87,8 @@ class Bridge:
         self.admission = Admission(settings.max_clips, _MOST_WAITING, settings.queue_seconds, engine.stats)
         # a running estimate needs a thread to compute and one to be closed from
         self._threads = ThreadPoolExecutor(2 * settings.max_clips, "synpose-estimate")
+        self._converters = ThreadPoolExecutor(_CONVERTED, "synpose-convert")
+        self._conversions = asyncio.Semaphore(_CONVERTED)
         self._uploads = 0
         self.lifecycle = Lifecycle(self._unready, engine.settings.stall_seconds)
         self.live = Sessions(engine)
@@ -104,14 +107,16 @@ class Bridge:
         return None
 
     @contextmanager
-    def receiving(self, job: Job | None = None) -> Iterator[None]:
-        """Counts a request while its body is read.
+    def receiving(self, job: Job | None = None, *, estimates: bool = False) -> Iterator[None]:
+        """Counts a request while its body is read; `estimates`: it asks for an estimate, which needs a place.
 
-        Raises `Overloaded` when `max_uploads` are under way already, or when the estimate of `job`, if it asks for one,
-        could not be let in anyway, or when the disk has no room for the body.
+        Raises as `Job.check`, and `Overloaded` when `max_uploads` are under way already, or when an estimate could not
+        be let in anyway, or when the disk has no room for the body.
         """
-        if job is not None:
+        job = Job() if job is None else job
+        if estimates:
             self.admission.check(job)
+        job.check()
         if self._uploads >= self.engine.settings.max_uploads:
             raise Overloaded(f"{self._uploads} requests are being sent already; try again later")
         self._uploads += 1
@@ -209,11 +214,28 @@ class Bridge:
         async with self._place(request.sources, request.options.model, job):
             return await self._whole(lambda: self.engine.calibrate(request, job, progress), job)
 
+    async def convert(self, work: Callable[[], T], job: Job, held: ExitStack) -> T:
+        """The result of `work`, when its turn comes, in one of the few threads for it.
+
+        Raises `DeadlineExceeded` at the deadline of `job`, which is over when this returns. A thread cannot be stopped:
+        what `held` holds is given back once none is at work on it, though nobody waits for it any more.
+        """
+        try:
+            await _in_time(self._conversions.acquire(), job)
+            held.callback(self._conversions.release)
+            call = self._converters.submit(copy_context().run, work)
+            kept, loop = held.pop_all(), asyncio.get_running_loop()
+            call.add_done_callback(lambda _: loop.call_soon_threadsafe(kept.close))
+            return await _in_time(asyncio.wrap_future(call), job)
+        finally:
+            job.cancel()
+
     @asynccontextmanager
     async def _place(self, sources: Mapping[str, Source], model: str, job: Job) -> AsyncIterator[Place]:
-        """`Admission.place`, once the models are there."""
+        """`Admission.place`, once the models are there; raises `NotFound` for a model that is none of them."""
         if not self.ready:
             raise Overloaded("the models are not loaded yet")
+        model = self.engine.name_of(model)  # admission remembers a name, which must not be any text
         frame_sets = max((len(source) for source in sources.values() if isinstance(source, Sequence)), default=None)
         came = time.perf_counter()
         async with self.admission.place(job, len(sources), frame_sets, model) as place:
@@ -250,3 +272,4 @@ class Bridge:
         """Wait for the calls under way and end the threads; live streams are given up."""
         self.live.close()
         self._threads.shutdown()
+        self._converters.shutdown()

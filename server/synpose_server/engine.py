@@ -148,6 +148,10 @@ class Engine:
         """The model called `name` (or `default`) as it is served now; raises `NotFound`."""
         return self.served[name]
 
+    def name_of(self, model: str) -> str:
+        """The name of the bundle that `model`, or `default`, stands for; raises `NotFound`."""
+        return self.model(model).bundle.name
+
     def estimate(
         self,
         rig: Rig,

@@ -27,6 +27,7 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
 _ORT_TYPES = {"bool": "BOOL", "uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float16": "FP16", "float": "FP32"}
 _MOST_ITEMS = 1024
 _MOST_VIEWS = 16
+_MOST_DIMENSIONS = 8
 
 
 class Tensor(NamedTuple):
@@ -104,10 +105,12 @@ def find_graph(engine: Engine, name: str, version: str | None = None) -> RawGrap
     """The graph that is called `MODEL.GRAPH`; raises `NotFound`."""
     model_name, _, kind = name.rpartition(".")
     if not model_name:
-        raise NotFound(f"graphs are called MODEL.GRAPH, such as {name or 'default'}.spatial", field="model")
+        raise NotFound(f"graphs are called MODEL.GRAPH, such as {name or 'default':.80}.spatial", field="model")
     model = engine.model(model_name)
     if kind not in model.graphs:
-        raise NotFound(f"model {model_name!r} has no graph {kind!r}; it has {', '.join(model.graphs)}", field="model")
+        raise NotFound(
+            f"model {model_name!r} has no graph {kind!r:.80}; it has {', '.join(model.graphs)}", field="model"
+        )
     if version not in (None, "", model.bundle.version):
         raise NotFound(f"{model_name!r} is served in version {model.bundle.version!r}", field="version")
     return RawGraph(model, kind, engine.settings.max_pixels)
@@ -118,13 +121,18 @@ def tensor_of(datatype: str, shape: Sequence[int], data: bytes | Sequence[Any], 
     if datatype not in DATATYPES:
         raise InvalidInput(f"{name} has the datatype {datatype!r}; there are {', '.join(DATATYPES)}", field=name)
     kind = DATATYPES[datatype]
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InvalidInput(f"{name} has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are accepted", field=name)
     try:
         flat = np.frombuffer(data, kind) if isinstance(data, bytes) else np.asarray(data, kind).reshape(-1)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(f"{name} is not made of {datatype}: {error}", field=name) from None
     if any(side < 0 for side in shape) or math.prod(shape) != flat.size:
         raise InvalidInput(f"{name} has {flat.size} values, which do not fill {list(shape)}", field=name)
-    return flat.reshape(tuple(shape))
+    try:
+        return flat.reshape(tuple(shape))
+    except ValueError:  # without values the other sides may be of any length, but not of every
+        raise InvalidInput(f"{name} cannot have the shape {list(shape)}", field=name) from None
 
 
 def _tensor(value: Any) -> Tensor:

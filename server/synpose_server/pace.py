@@ -40,6 +40,11 @@ class Pace:
         self.fewest = 1  # images of a frame set, of all that ran
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything was learned yet."""
+        return self._learned > -math.inf
+
+    @property
     def is_old(self) -> bool:
         """Whether nothing was learned lately: a pace that refuses everybody would never hear that it is wrong."""
         return time.monotonic() - self._learned > _OLD
@@ -54,7 +59,7 @@ class Pace:
 
     def add(self, images: int, is_first: bool, seconds: float) -> None:
         """Learn what a frame set has taken."""
-        self.fewest = images if self._learned == -math.inf else min(self.fewest, images)
+        self.fewest = min(self.fewest, images) if self.is_known else images
         gain = _TRIAL_GAIN if self.is_old else _GAIN
         (self._first if is_first else self._later).add(seconds / images, gain)
         self._learned = time.monotonic()

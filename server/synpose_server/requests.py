@@ -28,6 +28,7 @@ __all__ = [
 
 SMALL_BYTES = 32 << 10
 """Of a request's calibration and options: up to this much, reading them costs less than a thread that does it."""
+_LEAST_SECONDS, _MOST_SECONDS = 1e-6, 1e6  # from a frame set to the next
 _KEPT = 64  # calibrations that are not read again when they come again
 
 
@@ -123,7 +124,7 @@ def check_views(rig: Rig, sources: Mapping[str, Source], least: int) -> None:
 def match_timestamps(timestamps: Sequence[float | None], frame_sets: int) -> tuple[float, ...] | None:
     """The capture times of all frame sets in seconds, or None where none has one; raises `InvalidInput`.
 
-    All or none must be given, finite and ascending.
+    All or none must be given, finite and ascending, each by 1e-6 to 1e6 s.
     """
     given = [time for time in timestamps if time is not None]
     if not given:
@@ -135,4 +136,8 @@ def match_timestamps(timestamps: Sequence[float | None], frame_sets: int) -> tup
         raise InvalidInput("a timestamp must be a finite number of seconds", field=field)
     if any(later <= earlier for earlier, later in pairwise(given)):
         raise InvalidInput("timestamps must ascend", field=field)
+    if not all(_LEAST_SECONDS <= later - earlier <= _MOST_SECONDS for earlier, later in pairwise(given)):
+        raise InvalidInput(
+            f"timestamps must ascend by {_LEAST_SECONDS:g} to {_MOST_SECONDS:g} s; they are in seconds", field=field
+        )
     return tuple(map(float, given))

@@ -107,6 +107,10 @@ def test_folders_of_images_are_aligned_by_number(client: synpose.Client, engine:
         "cam01": [b"cam01 9", None, b"cam01 11"],
         "cam02": [b"cam02 9", b"cam02 10", b"cam02 11"],
     }
+    (tmp_path / "cam02" / "-1.jpg").write_bytes(b"before")
+    with pytest.raises(InvalidInput, match="'-1': numbers begin at 0") as caught:
+        client.estimate([tmp_path / "cam01", tmp_path / "cam02"], RIG)
+    assert caught.value.camera == "cam02"
 
 
 def test_frame_sets_keep_their_times_and_gaps(client: synpose.Client, engine: FakeEngine) -> None:

@@ -36,6 +36,13 @@ def test_subclasses_take_their_ancestors_status() -> None:
     assert issubclass(CalibrationError, InvalidInput)
 
 
+def test_whatever_is_echoed_can_be_written() -> None:
+    """Names from outside may hold halves of characters, which no door could write."""
+    error = InvalidInput("no camera \ud800", field="options.\udfff", camera="\ud800é")
+    assert (error.message, error.field, error.camera) == ("no camera ?", "options.?", "?é")
+    assert str(error) == "camera '?é': no camera ?"
+
+
 def test_unknown_problems_are_server_errors() -> None:
     """A body that is no problem of ours still gives an error with a message."""
     assert type(from_problem({})) is ServerError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,20 @@ def test_c3d_residuals_are_sigma(tmp_path: Path) -> None:
     expected = np.where(np.isfinite(ONE.sigma()), ONE.sigma() * 1000, -1)
     np.testing.assert_allclose(found, expected, atol=1)
     assert (found[expected < 0] == -1).all()
+
+
+def test_glb_keeps_times_of_day(tmp_path: Path) -> None:
+    """Keys count from the first frame, whose own time is told beside them: float32 knows no seconds since 1970."""
+    pygltflib = pytest.importorskip("pygltflib")
+    late = 1.7e9 + 0.25
+    frames = tuple(replace(frame, timestamp=frame.timestamp + late) for frame in ONE.frames)
+    gltf, usual = (
+        pygltflib.GLTF2().load(written("glb", sequence, tmp_path)) for sequence in (replace(ONE, frames=frames), ONE)
+    )
+    assert (gltf.asset.extras["start"], usual.asset.extras["start"]) == (late, 0)
+    for sampler in gltf.animations[0].samplers:
+        keys, expected = gltf.accessors[sampler.input], usual.accessors[sampler.input]
+        assert (keys.min[0], keys.max[0]) == pytest.approx((expected.min[0], expected.max[0]), abs=1e-6)
 
 
 @pytest.mark.parametrize("sequence", [ONE, TWO], ids=["one", "two"])

@@ -205,6 +205,25 @@ def test_every_format_writes_an_empty_answer() -> None:
             assert form.write(PoseSequence(HEADER, frames))
 
 
+def test_people_are_gathered_once() -> None:
+    """However many there are and whatever is asked of them, the frames are gone through once for all."""
+
+    class Counted(tuple[Frame, ...]):
+        times = 0
+
+        def __iter__(self) -> Iterator[Frame]:
+            self.times += 1
+            return super().__iter__()
+
+    frames = Counted(Frame(t, float(t), (person(t % 50, t), person(99, t))) for t in range(100))
+    sequence = PoseSequence(HEADER, frames)
+    for number in sequence.ids:
+        assert np.isfinite(sequence.joints(number)).all((1, 2)).sum() == (100 if number == 99 else 2)
+        assert sequence.sigma(number).shape == (100, 17)
+    assert sequence.main_person == 99
+    assert frames.times == 1
+
+
 def test_ten_minutes_of_sixty_hertz_are_written_in_seconds() -> None:
     """36,000 frames of the largest skeleton take JSON less than ten seconds, also on a busy machine."""
     someone = person(0, 0, skeleton=HALPE26)

@@ -50,3 +50,6 @@ def test_unknown_skeletons_are_listed() -> None:
     with pytest.raises(NotFound, match="coco17, h36m17, halpe26") as caught:
         get_skeleton("coco18")
     assert caught.value.field == "options.skeleton"
+    with pytest.raises(NotFound) as caught:
+        get_skeleton("x" * 10_000)
+    assert len(caught.value.message) < 200

@@ -274,6 +274,27 @@ def test_a_misspelt_key_of_a_capture_is_told(header: dict[str, Any], told: str) 
         live_json.from_client(len(content).to_bytes(4, "big") + content)
 
 
+@pytest.mark.parametrize("place", ["camera", "option", "calibration"])
+def test_halves_of_characters_are_told(server: Server, place: str) -> None:
+    """A stream with a text that nothing can write is refused with a message, whatever the text is."""
+    rig = json.loads(CALIBRATION)
+    start: dict[str, Any] = {"type": "start", "calibration": rig, "options": {"model": MODEL}, "policy": {}}
+    images = [{"camera": "\ud800", "bytes": 0}]
+    content = json.dumps({"timestamp": 0, "images": images}).encode()
+    if place == "option":
+        start["options"]["\ud800"] = 1
+    elif place == "calibration":
+        start["calibration"]["\ud800"] = 1
+    with connect(server.url.replace("http", "ws") + "/v1/stream") as wire:
+        wire.send(json.dumps(start))
+        if place == "camera":
+            assert json.loads(wire.recv(10))["type"] == "opened"
+            wire.send(len(content).to_bytes(4, "big") + content)
+        told = json.loads(wire.recv(10))
+    assert (told["type"], told["error"]["status"]) == ("error", 422)
+    assert "surrogate" in told["error"]["detail"]
+
+
 def test_results_that_were_not_acknowledged_come_again(server: Server) -> None:
     """By the wire alone: the server says which capture it expects, and sends again what follows the last sequence."""
     url = server.url.replace("http", "ws") + "/v1/stream"

@@ -224,6 +224,9 @@ def test_a_repository_answers_by_name(folder: Path) -> None:
     with pytest.raises(NotFound, match="no model 'large'; there are default, small") as caught:
         repository["large"]
     assert caught.value.field == "options.model"
+    with pytest.raises(NotFound) as caught:
+        repository["x" * 10_000]
+    assert len(caught.value.message) < 200
 
 
 def test_a_default_that_is_not_there_is_told(folder: Path) -> None:

@@ -63,6 +63,11 @@ class FakeEngine(Engine):
     def models(self) -> tuple[ServedModel, ...]:
         return (ServedModel("fake", "7", "Known answers", ("coco17", "h36m17"), True),) if self.loaded else ()
 
+    def name_of(self, model: str) -> str:
+        if model not in ("default", "fake"):
+            raise NotFound(f"no model {model!r}; there are fake", field="options.model")
+        return "fake"
+
     def estimate(
         self,
         rig: Rig,
@@ -71,8 +76,7 @@ class FakeEngine(Engine):
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
     ) -> Estimation:
-        if options.model not in ("default", "fake"):
-            raise NotFound(f"no model {options.model!r}; there are fake", field="options.model")
+        self.name_of(options.model)
         check_views(rig, sources, 2)
         contents = {camera: _read(source) for camera, source in sources.items()}
         for camera, content in contents.items():

@@ -12,6 +12,7 @@ import uvicorn
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
 from synpose_server.http import create_app
+from synpose_server.http.connections import bounded
 
 __all__ = ["serve"]
 
@@ -21,7 +22,8 @@ def serve(engine: Engine) -> Iterator[str]:
     """The URL of the HTTP door of `engine`."""
     bridge = Bridge(engine)
     app = create_app(bridge)
-    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_config=None, ws="websockets-sansio")
+    http = bounded(engine.settings.max_connections)
+    config = uvicorn.Config(app, port=0, loop="uvloop", http=http, log_config=None, ws="websockets-sansio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from synpose.errors import OptionsError, PermissionDenied, RateLimited, ServerEr
 from synpose.live import End, Start, StreamPolicy
 from synpose.options import Options
 from synpose_server.auth import Gate, Keys
+from synpose_server.http import connections, door
 from synpose_server.settings import Settings
 
 VIDEOS: dict[str, str | os.PathLike[str] | bytes] = {"cam01": b"one", "cam02": b"two"}
@@ -58,6 +60,7 @@ def keys(tmp_path: Path) -> tuple[Path, dict[str, str]]:
         ("lab", ("estimate",), None),
         ("slow", ("estimate",), 0.001),
         ("prom", ("metrics",), None),
+        ("streams", ("stream",), None),
     ):
         known, secrets[name] = known.with_new(name, scopes, rate, None)
     known.write(tmp_path / "keys.json")
@@ -73,6 +76,10 @@ def test_keys_open_both_doors(keys: tuple[Path, dict[str, str]]) -> None:
         assert httpx.get(f"{http}/metrics").status_code == 401
         told = httpx.get(f"{http}/metrics", headers={"x-api-key": secrets["prom"]})
         assert told.status_code == 200
+        for route in ("convert", "calibrations", "calibrations/estimate"):
+            for name, refused in (("prom", True), ("streams", route != "calibrations"), ("lab", False)):
+                told = httpx.post(f"{http}/v1/{route}", headers={"x-api-key": secrets[name]})
+                assert (told.status_code == 403) is refused, (route, name, told.text)
         for url in (http, f"grpc://{rpc}"):
             for secret, error in (
                 (None, Unauthenticated),
@@ -97,7 +104,9 @@ def test_keys_open_both_doors(keys: tuple[Path, dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "status"), [("wrong", 401), ("prom", 403), (None, 401)], ids=["unknown", "without the scope", "no key"]
+    ("key", "status"),
+    [("wrong", 401), ("prom", 403), (None, 401), ("\ud800", 401)],
+    ids=["unknown", "without the scope", "no key", "no text"],
 )
 def test_a_websocket_is_told_why_it_is_turned_away(
     keys: tuple[Path, dict[str, str]], key: str | None, status: int
@@ -116,6 +125,23 @@ def test_a_websocket_is_told_why_it_is_turned_away(
             socket.recv(10)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401
+
+
+def test_only_the_key_of_a_websocket_must_come_soon(
+    keys: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sent it may take as long for the first message as any stream; who sends none is told so."""
+    path, secrets = keys
+    monkeypatch.setattr(door, "_KEY_SECONDS", 0.3)
+    with serve(FakeEngine(Settings(keys=path))) as url:
+        stream = f"{url.replace('http', 'ws')}/v1/stream"
+        with connect(stream) as socket:
+            socket.send(json.dumps({"api_key": secrets["streams"]}))
+            time.sleep(0.6)
+            socket.send("{")
+            assert json.loads(socket.recv(10))["error"]["status"] == 422
+        with connect(stream) as socket:
+            assert "no API key came" in json.loads(socket.recv(10))["error"]["detail"]
 
 
 def test_a_removed_key_is_refused(keys: tuple[Path, dict[str, str]]) -> None:
@@ -237,11 +263,24 @@ def test_certificates_of_both_sides(tmp_path: Path) -> None:
 def test_pages_of_other_sites() -> None:
     """A page of another site may neither send nor read, unless its origin is allowed; the server's own may."""
     with serve(FakeEngine(Settings(cors_origins="https://lab.example"))) as url:
-        for origin, status in (("https://evil.example", 403), ("https://lab.example", 200), (url, 200)):
+        for origin, status in (
+            ("https://evil.example", 403),
+            ("http://[abc", 403),
+            ("https://lab.example", 200),
+            (url, 200),
+        ):
             answer = httpx.post(f"{url}/v1/pose3d", files=PARTS, headers={"origin": origin})
             assert answer.status_code == status
         answer = httpx.get(f"{url}/v1/models", headers={"origin": "https://lab.example"})
         assert answer.headers["access-control-allow-origin"] == "https://lab.example"
+        exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+        assert exposed == {"x-request-id", "retry-after", "inference-header-content-length"}
+        wanted = (
+            "authorization, content-type, inference-header-content-length, x-api-key, x-request-id, x-request-timeout"
+        )
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": wanted}
+        answer = httpx.options(f"{url}/v1/pose3d", headers={"origin": "https://lab.example", **asked})
+        assert (answer.status_code, answer.text) == (200, "OK")
         answer = httpx.get(f"{url}/v1/models", headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in answer.headers
         stream = url.replace("http", "ws") + "/v1/stream"
@@ -250,6 +289,51 @@ def test_pages_of_other_sites() -> None:
             assert json.loads(wire.recv(10))["error"]["status"] == 422
         with pytest.raises(InvalidStatus, match="403"), connect(stream, origin=Origin("https://evil.example")):
             pass
+
+
+def dribble(wire: socket.socket, piece: bytes) -> None:
+    """Send `piece` again and again for five seconds."""
+    for _ in range(100):
+        wire.sendall(piece)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("sent", [b"GET /", b"GET / HTTP/1.1\r\na", b"\r\n"], ids=["line", "header", "nothing"])
+def test_every_head_must_come_in_time(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the second one of a connection, whose sender would else hold it with a byte now and then."""
+    monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.5)
+    with serve(FakeEngine()) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as wire:
+            for _ in range(2):
+                wire.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert wire.recv(10_000).startswith(b"HTTP/1.1 200 ")
+            wire.sendall(sent)
+            began = time.monotonic()
+            with pytest.raises(ConnectionError):
+                dribble(wire, sent[-1:] if sent.strip() else sent)
+            assert time.monotonic() - began > 0.2
+
+
+def test_a_head_is_not_waited_for_while_an_answer_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may take longer than a head, also where a part of the next request was sent ahead."""
+    monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.2)
+    engine = FakeEngine(holds_at=0)
+    request = httpx.Request("POST", "http://x/v1/pose3d", files=PARTS)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    with serve(engine) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as wire:
+            wire.sendall(
+                f"POST /v1/pose3d HTTP/1.1\r\n{head}\r\n".encode() + request.read() + b"GET /healthz HTTP/1.1\r\n"
+            )
+            time.sleep(0.7)
+            engine.go.set()
+            assert wire.recv(20).startswith(b"HTTP/1.1 200 ")
+            wire.sendall(b"host: x\r\n\r\n")
+            told = b""
+            while b"alive" not in told:
+                told += wire.recv(10_000)
 
 
 def test_an_endless_head_is_cut_off() -> None:

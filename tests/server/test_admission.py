@@ -198,6 +198,25 @@ def test_the_smallest_so_far_is_asked_for_before_the_body() -> None:
     run(test())
 
 
+def test_a_model_that_never_ran_tells_nothing() -> None:
+    """Before the body only paces that were learned count: one of nothing would let everybody in."""
+
+    async def test() -> None:
+        line, leave = Line(), asyncio.Event()
+        line.learn(5.0)
+        a = line.enter("a", leave)
+        await settle()
+        with pytest.raises(Overloaded):
+            async with line.admission.place(Job(1), 1, model="other"):
+                pass
+        with pytest.raises(Overloaded):
+            line.admission.check(Job(5.5))
+        leave.set()
+        await a
+
+    run(test())
+
+
 def test_whose_deadline_passes_in_the_line_never_begins() -> None:
     """Expired in the line: told so when the deadline passes. Hopeless when its turn comes: passed over."""
 

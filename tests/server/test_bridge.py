@@ -7,12 +7,13 @@ import errno
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from tests.server.fake_engine import FakeEngine
 
-from synpose.errors import DeadlineExceeded, Draining, Overloaded
+from synpose.errors import DeadlineExceeded, Draining, NotFound, Overloaded
 from synpose.options import Options
 from synpose.pose import Frame
 from synpose.rig import Camera, Rig
@@ -20,6 +21,7 @@ from synpose_server.bridge import Bridge
 from synpose_server.engine import Estimation
 from synpose_server.job import Job
 from synpose_server.pace import Place
+from synpose_server.settings import Settings
 from synpose_server.sources import Source
 
 K = [[1000, 0, 640], [0, 1000, 360], [0, 0, 1]]
@@ -93,6 +95,22 @@ def test_more_than_can_wait_are_refused_at_once() -> None:
     bridge.close()
 
 
+def test_only_models_that_are_served_are_remembered() -> None:
+    """A name is looked up before admission keeps anything of it, and `default` is the bundle that it stands for."""
+    bridge = Bridge(FakeEngine())
+
+    async def ask(model: str) -> int:
+        async with bridge.estimate(RIG, IMAGES, Options(model=model)) as running:
+            return len([frame async for frame in running])
+
+    for name in ("one", "two"):
+        with pytest.raises(NotFound):
+            asyncio.run(ask(name))
+    assert [asyncio.run(ask(name)) for name in ("default", "fake")] == [3, 3]
+    assert list(bridge.admission._paces) == ["fake"]
+    bridge.close()
+
+
 class SlowEngine(FakeEngine):
     """Its frames take a while to stop when they are told to."""
 
@@ -163,6 +181,45 @@ def test_a_cancelled_answer_stops_its_thread() -> None:
 
     asyncio.run(cancel())
     assert engine.closed.is_set()
+    bridge.close()
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["deadline", "gone"])
+def test_a_conversion_that_nobody_waits_for(late: bool) -> None:
+    """What runs keeps its place to its end, though its caller is told or gone at once; what waits never begins."""
+    bridge, go, ran = Bridge(FakeEngine(Settings(max_uploads=3))), threading.Event(), list[str]()
+
+    def work(name: str) -> str:
+        ran.append(name)
+        assert go.wait(10)
+        return name
+
+    async def convert(name: str, job: Job) -> str:
+        with ExitStack() as held:
+            held.enter_context(bridge.receiving(job))
+            return await bridge.convert(lambda: work(name), job, held)
+        raise AssertionError
+
+    async def test() -> None:
+        first = [asyncio.create_task(convert(name, Job(0.3 if late else None))) for name in "ab"]
+        while len(ran) < 2:
+            await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(convert("c", Job(0.1) if late else Job()))
+        await asyncio.sleep(0.05)
+        for task in () if late else (*first, waiting):
+            task.cancel()
+        for task in (*first, waiting):
+            with pytest.raises(DeadlineExceeded if late else asyncio.CancelledError):
+                await task
+        with bridge.receiving(), pytest.raises(Overloaded, match="3 requests"), bridge.receiving():
+            pass
+        go.set()
+        assert await convert("d", Job()) == "d"
+        while bridge._uploads:
+            await asyncio.sleep(0.01)
+        assert sorted(ran) == ["a", "b", "d"]
+
+    asyncio.run(test())
     bridge.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from synpose.errors import LimitExceeded, Overloaded
 from synpose.formats import FORMATS, Format
 from synpose.formats import json as pose_json
 from synpose.rig import Camera, Rig
+from synpose_server.http import form
 from synpose_server.http.documents import Answer, Problem
+from synpose_server.http.output import Output
 from synpose_server.requests import gather_images
 from synpose_server.settings import Settings
 
@@ -98,7 +101,9 @@ def test_large_uploads_arrive_whole(post: Any, engine: FakeEngine) -> None:
     assert engine.received[0].sources == {"cam01": one, "cam02": two}
 
 
-@pytest.mark.parametrize("pattern", ["{}/{:03}.jpg", "{}_{}.png", "{}-frame{}.jpg"])
+@pytest.mark.parametrize(
+    "pattern", ["{}/{:03}.jpg", "{}_{}.png", "{}-frame{}.jpg", "{}-{}.jpg", "{}/frame-{:04}.jpg", "{}.{}.jpg"]
+)
 def test_numbered_frames_share_one_axis_and_gaps_are_missing_images(
     pattern: str, post: Any, engine: FakeEngine
 ) -> None:
@@ -213,6 +218,40 @@ def test_what_is_no_answer_is_not_converted(content: bytes, kind: str, url: str)
     assert response.json()["type"] == "urn:synpose:problem:invalid-input"
 
 
+@pytest.mark.parametrize(
+    ("ids", "frames", "joints", "said"),
+    [(65, 1, 2, "65 ids"), (0, 4097, 4096, "send parts of the clip"), (64, 70, 3745, "send parts of the clip")],
+)
+def test_an_answer_of_a_crowd_is_not_converted(ids: int, frames: int, joints: int, said: str) -> None:
+    """Files hold everybody in every frame, so that a short answer of many could be a file of any size."""
+    skeleton = {"name": "x", "joints": list(map(str, range(joints))), "parents": [-1] * joints}
+    body: dict[str, Any] = {"model": {"name": "x", "version": "1"}, "skeleton": skeleton, "units": "m", "fps": 30}
+    body["frames"] = [{"index": 0, "timestamp": t, "people": []} for t in range(frames)]
+    for k in range(ids):
+        unknown = [None] * joints
+        body["frames"][0]["people"].append({"id": k, "score": 0, "joints": unknown, "sigma": unknown, "views": []})
+    with serve(FakeEngine()) as url:
+        response = httpx.post(f"{url}/v1/convert?format=npz", json=body, timeout=30)
+    assert (response.status_code, response.json()["type"]) == (413, "urn:synpose:problem:limit-exceeded")
+    assert said in response.json()["detail"]
+
+
+def test_a_conversion_keeps_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller is told in time, and its place is free once it is written."""
+    go = threading.Event()
+    monkeypatch.setattr(Output, "write", lambda *_: (go.wait(10), b"written")[1])
+    answer = {"model": {"name": "x", "version": "1"}, "units": "m", "fps": 30, "frames": []}
+    answer["skeleton"] = {"name": "x", "joints": ["a"], "parents": [-1]}
+    with serve(FakeEngine(Settings(max_uploads=1))) as url, httpx.Client(base_url=url, timeout=10) as client:
+        late = client.post("/v1/convert", json=answer, headers={"x-request-timeout": "0.2"})
+        assert (late.status_code, late.json()["type"]) == (503, "urn:synpose:problem:deadline-exceeded")
+        assert "are being sent already" in client.post("/v1/convert", json=answer).json()["detail"]
+        go.set()
+        while (response := client.post("/v1/convert", json=answer)).status_code == 503:
+            time.sleep(0.01)
+        assert response.content == b"written"
+
+
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("spoil", ["fps", "joint", "id", "legs", "cycle"])
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
@@ -281,6 +320,13 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
         [("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam01/x.jpg", b"x"))],
         CALIBRATION, 422, "invalid-input", "frame_sets", "cam01",
     ),
+    **{
+        f"a number below 0: {name}": (
+            [("frame", ("cam01/0.jpg", b"x")), ("frame", (name, b"x"))],
+            CALIBRATION, 422, "invalid-input", "frame_sets", "cam02",
+        )
+        for name in ("cam02/-1.jpg", "cam02_-0.png", "cam02--2.jpg")
+    },
     "a number beyond the longest clip": (
         [("frame", ("cam01_0.jpg", b"x")), ("frame", ("cam01_999999999.jpg", b"x"))],
         CALIBRATION, 413, "limit-exceeded", "frame_sets", None,
@@ -301,6 +347,13 @@ BAD_FORMS: dict[str, tuple[list[Part], str | None, int, str, str | None, str | N
         [("timestamps", (None, '["now"]')), ("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam02/0.jpg", b"x"))],
         CALIBRATION, 422, "invalid-input", "timestamps", None,
     ),
+    **{
+        f"timestamps that are {none}": (
+            [("timestamps", (None, none)), ("frame", ("cam01/0.jpg", b"x")), ("frame", ("cam02/0.jpg", b"x"))],
+            CALIBRATION, 422, "invalid-input", "timestamps", None,
+        )
+        for none in ("[]", "null")
+    },
     "timestamps of videos": (
         [*VIDEOS, ("timestamps", (None, "[0]"))], CALIBRATION, 422, "invalid-input", "timestamps", None,
     ),
@@ -523,6 +576,20 @@ def test_a_chunked_body_is_counted(url: str) -> None:
     with httpx.Client() as client:
         response = client.post(f"{url}/v1/pose3d", content=(c for s in (parts, chunks) for c in s), headers=head)
     check_problem(response, 413, "limit-exceeded", "body", None)
+
+
+def test_images_of_a_form_are_as_many_as_frame_sets_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `max_cameras` cameras in `max_frames` frame sets; where they are many, they may not be next to nothing."""
+    monkeypatch.setattr(form, "_MANY", 4)
+    engine = FakeEngine(Settings(max_frames=5, max_cameras=2))
+    with serve(engine) as url:
+        for size, frames, said in ((1024, 5, None), (1024, 6, "at most 10 images"), (1000, 5, "on average")):
+            parts: list[Part] = [
+                ("frame", (f"{name}/{t}.jpg", b"x" * size)) for t in range(frames) for name in RIG.names
+            ]
+            response = httpx.post(f"{url}/v1/pose3d", files=[("calibration", ("rig.json", CALIBRATION)), *parts])
+            assert response.status_code == (413 if said else 200), response.text
+            assert said is None or (said in response.json()["detail"] and response.json()["field"] == "frame")
 
 
 def test_uploads_are_bounded_in_number_and_patience() -> None:

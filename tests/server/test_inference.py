@@ -152,6 +152,9 @@ def test_inputs_that_do_not_fit_are_told(
         (b'{"inputs": []}', "99"),
         (b'{"inputs": []}', "x"),
         (b'{"inputs": [], "outputs": [1]}', None),
+        (b'{"inputs": [], "parameters": [1]}', None),
+        (b'{"inputs": []}', "1" * 5000),
+        (b'{"inputs": [{"name": "images", "shape": [%s1], "datatype": "UINT8", "data": [1]}]}' % (b"1, " * 99), None),
     ],
 )
 def test_broken_requests_are_told(client: httpx.Client, content: bytes, header: str | None) -> None:

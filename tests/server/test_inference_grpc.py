@@ -9,23 +9,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import numpy as np
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from tests.server.test_inference import QUICK, TYPES, Array, S, expected, rays
+from tests.server.test_inference import QUICK, TYPES, Array, S, described, expected, rays
 
+from synpose.errors import Overloaded
 from synpose.open_inference import inference_pb2 as pb
 from synpose.open_inference import inference_pb2_grpc as pb_grpc
 from synpose_server.auth import Keys
 from synpose_server.bridge import Bridge
 from synpose_server.engine import Engine
 from synpose_server.grpc import GrpcServer
+from synpose_server.http import create_app
+from synpose_server.job import Job
 from synpose_server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -174,9 +178,9 @@ def test_wire_contract() -> None:
     for name, message in pb.DESCRIPTOR.message_types_by_name.items():
         ours[name] = fields(message)
         ours |= {f"{name}.{nested.name}": fields(nested) for nested in message.nested_types}
-    for name, described in ours.items():
+    for name, listed in ours.items():
         entry = ["1 key string", "2 value InferParameter"] if name.endswith("ParametersEntry") else []
-        assert described == PUBLIC.get(name, entry), name
+        assert listed == PUBLIC.get(name, entry), name
     assert set(PUBLIC) <= set(ours)
     (service,) = pb.DESCRIPTOR.services_by_name.values()
     assert service.full_name == "inference.GRPCInferenceService"
@@ -242,6 +246,11 @@ def broken(change: str) -> pb.ModelInferRequest:
             asked.inputs[0].datatype = "FP16"
         case "shape":
             asked.inputs[0].shape[0] = -2
+        case "dimensions":
+            asked.inputs[0].shape.extend([1] * 96)
+        case "nothing times too much":
+            asked.inputs[0].shape[:] = [0, 2**62, 2**62]
+            asked.raw_input_contents[0] = b""
         case "views":
             asked = request("relation", rays(V=17))
         case "output":
@@ -267,6 +276,8 @@ def broken(change: str) -> pb.ModelInferRequest:
         ("datatype", "INVALID_ARGUMENT", "there are BOOL"),
         ("half", "INVALID_ARGUMENT", "raw_input_contents only"),
         ("shape", "INVALID_ARGUMENT", "do not fill"),
+        ("dimensions", "INVALID_ARGUMENT", "100 dimensions"),
+        ("nothing times too much", "INVALID_ARGUMENT", "cannot have the shape"),
         ("views", "RESOURCE_EXHAUSTED", "16 views"),
         ("output", "INVALID_ARGUMENT", "there are joints"),
         ("model", "NOT_FOUND", "quick"),
@@ -302,6 +313,25 @@ async def test_uploads_are_counted(engine: Engine) -> None:
                 await door.stub.ModelInfer(request("relation", rays()))
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await door.stub.ModelInfer(request("relation", rays()))
+
+
+async def test_the_line_of_estimates_is_not_theirs(engine: Engine, door: Door) -> None:
+    """A raw graph waits for no place: what estimates run and how long they take refuses nobody, over either door."""
+    http = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(door.bridge)), base_url="http://synpose")
+    inputs, admission = rays(), door.bridge.admission
+    head = json.dumps({"inputs": described(inputs, binary=False)}).encode()
+    async with AsyncExitStack() as stack:
+        for _ in range(engine.settings.max_clips):
+            place = await stack.enter_async_context(admission.place(Job(), 4, 1000, "quick"))
+            place.begin()
+            place.end()
+            place._pace.add(1, True, 100.0)
+        with pytest.raises(Overloaded):
+            admission.check(Job(30))
+        assert await door.stub.ModelInfer(request("relation", inputs), timeout=30)
+        await stack.enter_async_context(http)
+        answer = await http.post("/v2/models/quick.relation/infer", content=head, headers={"x-request-timeout": "30"})
+        assert answer.status_code == 200
 
 
 async def test_nothing_is_run_after_the_deadline(engine: Engine, door: Door) -> None:

@@ -81,6 +81,7 @@ def test_a_bundle_lies_under_its_own_name(folder: Path, key: str) -> None:
 def test_a_new_version_is_swapped_in(folder: Path, engine: Engine) -> None:
     """Who begins later gets it; who has the old one goes on with it, and it goes, thread and all, with the last."""
     old = engine.model("default")
+    assert engine.name_of("default") == engine.name_of("main") == "main"
     crop = np.zeros((1, QUICK.crop_size, QUICK.crop_size, 3), np.uint8)
     put(folder, "main", "2")
     assert engine.served.load("main").bundle.version == "2"
@@ -184,6 +185,10 @@ def test_admin_over_http(folder: Path) -> None:
         assert client.post("/main/load").json()["version"] == "2"
         assert client.post("/main/load?version=1").json()["version"] == "1"
         assert client.post("/main/load?version=9").status_code == 404
+        for path in ("main/load?verison=1", "other/unload?version=7"):
+            assert client.post(path).json()["field"] == "query"
+        assert httpx.get(f"{url}/v1/models?name=main").json()["field"] == "query"
+        assert httpx.get(f"{url}/v1/skeletons?name=coco17").json()["field"] == "query"
         refused = client.post("/main/load", json={"version": "2"})
         assert (refused.status_code, "?version=" in refused.json()["detail"]) == (422, True)
         assert client.post("/none/unload").status_code == 404

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from synpose.calibration import write_calibration
-from synpose.errors import CalibrationError
+from synpose.errors import CalibrationError, InvalidInput
 from synpose.options import Options
 from synpose.rig import Camera, Rig
-from synpose_server.requests import SMALL_BYTES, read_rig
+from synpose_server.requests import SMALL_BYTES, match_timestamps, read_rig
 
 K = [[1000, 0, 640], [0, 1000, 360], [0, 0, 1]]
 
@@ -28,6 +28,15 @@ def test_a_calibration_that_comes_again_is_not_read_again() -> None:
     large = calibration(100)
     assert len(large["c.json"]) > SMALL_BYTES
     assert read_rig(large, Options()) is not read_rig(large, Options())
+
+
+@pytest.mark.parametrize("times", [[0, 1e-310], [0, 1e-7], [0, 1, 1 + 1e-9], [0, 2e6], [-1e308, 1e308]])
+def test_times_that_no_camera_has_are_told(times: list[float]) -> None:
+    """They would give frame rates beyond all numbers, after the whole clip was computed."""
+    with pytest.raises(InvalidInput, match="ascend by 1e-06 to 1e") as caught:
+        match_timestamps(times, len(times))
+    assert caught.value.field == "frame_sets.timestamp"
+    assert match_timestamps([1.7e9, 1.7e9 + 1e-5, 1.7e9 + 9e5], 3) is not None
 
 
 def test_a_broken_calibration_is_broken_each_time() -> None:

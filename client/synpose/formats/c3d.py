@@ -28,13 +28,14 @@ def encode(sequence: PoseSequence, up: Up) -> bytes:
 
     names, ids, count = marker_names(sequence.header.skeleton), sequence.ids, len(sequence.frames)
     prefixes = [f"p{person}:" for person in ids] if len(ids) > 1 else [""]
-    joints = [sequence.joints(person) for person in ids] or [sequence.joints()]
-    sigmas = [sequence.sigma(person) for person in ids] or [sequence.sigma()]
     points = np.ones((4, len(prefixes) * len(names), count))
-    points[:3] = np.concatenate(joints, 1).transpose(2, 1, 0) * _MILLIMETRES  # (T, M, 3) to (3, M, T)
+    residuals = np.zeros(points.shape[1:])
+    for at, person in enumerate(ids or (None,)):  # nobody: one who is never seen
+        rows = slice(at * len(names), (at + 1) * len(names))
+        points[:3, rows] = sequence.joints(person).transpose(2, 1, 0) * _MILLIMETRES  # (T, J, 3) to (3, J, T)
+        residuals[rows] = np.nan_to_num(sequence.sigma(person).T * _MILLIMETRES)
     gaps = ~np.isfinite(points).all(0)
     points[:3, gaps] = np.nan
-    residuals = np.nan_to_num(np.concatenate(sigmas, 1).T * _MILLIMETRES)
     residuals[gaps] = -1.0
 
     file = ezc3d.c3d()

@@ -3,7 +3,8 @@
 Each joint is a node that moves, so every viewer shows exactly the joints of the answer; bones of constant length, which
 would move them, are what BVH is for. While a joint is unknown its node and the bones at it have scale 0: a gap is not
 seen. People are nodes called `person <id>`, joints are called as in the skeleton (`p<id>:<joint>` where there are
-several people), and `asset.extras` holds the header of the JSON answer. Keys are at the frames' own timestamps.
+several people), and `asset.extras` holds the header of the JSON answer. Keys are at the frames' own timestamps, counted
+from the first, which is `start` of the extras in seconds: keys are float32, which knows no seconds since 1970.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ def encode(sequence: PoseSequence, up: Up) -> bytes:
     """`sequence` as GLB with one animation, `pose`."""
     document = _Document()
     skeleton, ids = sequence.header.skeleton, sequence.ids
-    times = np.array([frame.timestamp for frame in sequence.frames])
+    start = sequence.frames[0].timestamp if sequence.frames else 0.0
+    times = np.array([frame.timestamp - start for frame in sequence.frames])
     people = []
     for person in ids:
         prefix = f"p{person}:" if len(ids) > 1 else ""
         joints = to_y_up(sequence.joints(person), up)
         people.append(document.node(f"person {person}", children=_figure(document, skeleton, prefix, times, joints)))
-    return document.encode(people, {**header_record(sequence.header), "up": "y", "world_up": up})
+    return document.encode(people, {**header_record(sequence.header), "up": "y", "world_up": up, "start": start})
 
 
 def _figure(document: _Document, skeleton: Skeleton, prefix: str, times: Array, joints: Array) -> list[int]:

@@ -85,7 +85,7 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
         """`requests` until their key is removed; then raises `Unauthenticated`, or `PermissionDenied`."""
         secret = secret_of(_headers(context))
         async for request in requests:
-            self._gate.check(secret, _scope(method))
+            self._gate.check(secret, *_scopes(method))
             yield request
 
     @asynccontextmanager
@@ -98,7 +98,7 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
             try:
                 if not method.startswith(_PROBES):
                     stack.enter_context(self._lifecycle.request())
-                    current.key = stack.enter_context(self._gate.admit(secret_of(headers), _scope(method)))
+                    current.key = stack.enter_context(self._gate.admit(secret_of(headers), *_scopes(method)))
                 yield
                 current.status = _code(context)
             except SynposeError as error:
@@ -118,8 +118,9 @@ def _headers(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
-def _scope(method: str) -> str | None:
-    return _SCOPES.get(method.rpartition("/")[2])
+def _scopes(method: str) -> tuple[str, ...]:
+    scope = _SCOPES.get(method.rpartition("/")[2])
+    return () if scope is None else (scope,)
 
 
 def _code(context: Context) -> str:

@@ -43,7 +43,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
         job, sets = Job(context.time_remaining()), request.frame_sets
         check_size(request.ByteSize(), self._settings)
         check_length(len(sets), self._settings)
-        with self._bridge.receiving(job):
+        with self._bridge.receiving(job, estimates=True):
             rig, options = await start_of(request.calibration, request.options)
         sources = match_sources(rig, gather_images(rig, [images_of(s) for s in sets], self._settings), self._settings)
         timestamps = match_timestamps([timestamp_of(frame_set) for frame_set in sets], len(sets))
@@ -55,7 +55,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
         job = Job(context.time_remaining())
         with ClipUpload(self._settings) as upload:
             try:
-                with self._bridge.receiving(job):
+                with self._bridge.receiving(job, estimates=True):
                     async for request in self._bridge.in_time(request_iterator, job):
                         await upload.take(request)
                         if request.HasField("start"):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from synpose.errors import BundleError, InvalidInput, NotFound
 from synpose_server.engine import Engine
 from synpose_server.http import documents
+from synpose_server.http.query import check_query
 
 __all__ = ["admin_routes"]
 
@@ -32,6 +33,7 @@ def admin_routes(engine: Engine) -> APIRouter:
         "began with.",
     )
     async def load(request: Request, name: str, version: str | None = None) -> documents.Model:
+        check_query(request, "version")
         async for chunk in request.stream():
             if chunk:
                 raise InvalidInput("this takes no body; a version is asked for as ?version=", field="body")
@@ -42,7 +44,8 @@ def admin_routes(engine: Engine) -> APIRouter:
     @routes.post(
         "/unload", operation_id="unload_model", summary="Serve a model no more, until it is loaded", status_code=204
     )
-    async def unload(name: str) -> None:
+    async def unload(request: Request, name: str) -> None:
+        check_query(request)
         await asyncio.to_thread(engine.served.unload, name)
 
     return routes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
 import orjson
@@ -23,7 +23,7 @@ from synpose_server import metrics, observe, tracing
 from synpose_server.auth import Gate
 from synpose_server.bridge import Bridge, Running
 from synpose_server.calls import REQUEST_ID
-from synpose_server.http import calibration_documents, documents
+from synpose_server.http import calibration_documents, deadline, documents, inference
 from synpose_server.http.admin import admin_routes
 from synpose_server.http.body import read_answer, read_body
 from synpose_server.http.calibration_body import read_calibration_body
@@ -68,8 +68,8 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "x-api-key", REQUEST_ID],
-            expose_headers=[REQUEST_ID, "retry-after"],
+            allow_headers=["authorization", "x-api-key", REQUEST_ID, deadline.HEADER, inference.HEADER],
+            expose_headers=[REQUEST_ID, "retry-after", inference.HEADER],
         )
     observe.subscribe(metrics.LISTENER)
     if metrics.SCHEDULER not in engine.stats.observers:
@@ -84,7 +84,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         description=documents.POSE3D,
         openapi_extra={
             "requestBody": documents.REQUEST_BODY,
-            "parameters": [*PARAMETERS, *documents.POSE3D_PARAMETERS],
+            "parameters": [*PARAMETERS, *documents.DEADLINE_PARAMETERS],
         },
         responses=documents.POSE3D_RESPONSES,
         response_class=Response,
@@ -93,7 +93,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         output = read_output(request)
         job = job_of(request.headers)
         async with AsyncExitStack() as stack:
-            with bridge.receiving(job):
+            with bridge.receiving(job, estimates=True):
                 body = bridge.in_time(request.stream(), job)
                 pose = await stack.enter_async_context(read_body(request.headers, body, settings))
             if not output.streams:
@@ -115,19 +115,31 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         operation_id="convert_pose_3d",
         summary="Write an answer in another format",
         description=documents.CONVERT,
-        openapi_extra={"requestBody": documents.CONVERT_BODY, "parameters": PARAMETERS},
+        openapi_extra={
+            "requestBody": documents.CONVERT_BODY,
+            "parameters": [*PARAMETERS, *documents.DEADLINE_PARAMETERS],
+        },
         responses=documents.CONVERT_RESPONSES,
         response_class=Response,
     )
     async def convert(request: Request) -> Response:
         output = read_output(request)
-        with bridge.receiving():
-            sequence = await read_answer(request.headers, bridge.in_time(request.stream()), settings)
-        try:
-            content = await asyncio.to_thread(output.write, sequence.header, sequence.frames)
-        except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers that no estimate gives
-            raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
-        return Response(content, media_type=output.form.media_type)
+        job = job_of(request.headers)
+        with ExitStack() as held:
+            held.enter_context(bridge.receiving(job))
+            decode = await read_answer(request.headers, bridge.in_time(request.stream(), job), settings)
+
+            def written() -> bytes:
+                sequence = decode()
+                job.check()
+                try:
+                    return output.write(sequence.header, sequence.frames)
+                except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers of no estimate
+                    raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
+
+            content = await _while_connected(request, bridge.convert(written, job, held))
+            return Response(content, media_type=output.form.media_type)
+        raise AssertionError("the stack swallows no exception")
 
     add_calibrations(app, bridge)
     add_stream(app, bridge)
@@ -149,7 +161,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         streams = LINES in request.headers.get("accept", "").lower()
         async with AsyncExitStack() as stack:
             job = job_of(request.headers)
-            with bridge.receiving(job):
+            with bridge.receiving(job, estimates=True):
                 body = bridge.in_time(request.stream(), job)
                 given = await stack.enter_async_context(read_calibration_body(request.headers, body, settings))
             if not streams:
@@ -162,12 +174,19 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
         raise AssertionError("the stack swallows no exception")
 
     @app.get("/v1/models", operation_id="list_models", summary="Models of this server", responses=documents.PROBLEMS)
-    async def models() -> documents.Models:
+    async def models(request: Request) -> documents.Models:
+        check_query(request)
         served = [documents.Model.model_validate(model, from_attributes=True) for model in engine.models]
         return documents.Models(models=served)
 
-    @app.get("/v1/skeletons", operation_id="list_skeletons", summary="Skeletons that an answer may have")
-    async def skeletons() -> documents.Skeletons:
+    @app.get(
+        "/v1/skeletons",
+        operation_id="list_skeletons",
+        summary="Skeletons that an answer may have",
+        responses=documents.PROBLEMS,
+    )
+    async def skeletons(request: Request) -> documents.Skeletons:
+        check_query(request)
         known = [documents.Skeleton.model_validate(s, from_attributes=True) for s in SKELETONS.values()]
         return documents.Skeletons(skeletons=known)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -36,6 +37,8 @@ from synpose_server.spooled import StoredImage
 __all__ = ["PoseRequest", "limited_body", "parse_json", "read_answer", "read_body", "without_suffix"]
 
 _ANSWER_BYTES = 256 << 20  # 36,000 frames of one person in 27 joints are 60 MB
+_ANSWER_IDS = 64
+_ANSWER_JOINTS = 1 << 24  # ids x frames x joints: files hold a place for everybody in every frame, seen or not
 _JSON_BYTES = 64 << 20  # parsed JSON takes several times its size in memory
 _FIELDS = ("calibration", "options", "timestamps")
 
@@ -65,7 +68,8 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
     elif kind == "multipart/form-data":
         with Form() as form:
             limited = limited_body(headers, body, settings.max_body_bytes)
-            await read_form(limited, content_type, form, most_videos=settings.max_cameras)
+            images = settings.max_frames * settings.max_cameras
+            await read_form(limited, content_type, form, most_videos=settings.max_cameras, most_images=images)
             yield _from_form(form, settings) if form.is_small else await asyncio.to_thread(_from_form, form, settings)
     else:
         raise InvalidInput(
@@ -74,8 +78,9 @@ async def read_body(headers: Headers, body: AsyncIterator[bytes], settings: Sett
         )
 
 
-async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> PoseSequence:
-    """The answer in `body`, as JSON or NDJSON; raises `InvalidInput` or `LimitExceeded`."""
+async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Settings) -> Callable[[], PoseSequence]:
+    """What decodes the answer in `body`, JSON or NDJSON, and takes its time; both raise `InvalidInput` or
+    `LimitExceeded`."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/json", "application/x-ndjson"):
         raise InvalidInput(
@@ -84,14 +89,25 @@ async def read_answer(headers: Headers, body: AsyncIterator[bytes], settings: Se
         )
     limit = min(settings.max_body_bytes, _ANSWER_BYTES)
     content = b"".join([chunk async for chunk in limited_body(headers, body, limit)])
-    return await asyncio.to_thread(_answer, content, streamed=kind == "application/x-ndjson")
+    return partial(_answer, content, streamed=kind == "application/x-ndjson")
 
 
 def _answer(content: bytes, *, streamed: bool) -> PoseSequence:
-    if not streamed:
-        return pose_json.decode(content)
-    header, frames = ndjson.decode(content.splitlines())
-    return PoseSequence(header, tuple(frames))
+    if streamed:
+        header, frames = ndjson.decode(content.splitlines())
+        sequence = PoseSequence(header, tuple(frames))
+    else:
+        sequence = pose_json.decode(content)
+    ids = len(sequence.ids)
+    if ids > _ANSWER_IDS:
+        raise LimitExceeded(
+            f"the answer has {ids} ids of people; at most {_ANSWER_IDS} are converted: leave some out", field="body"
+        )
+    if max(ids, 1) * len(sequence.frames) * len(sequence.header.skeleton) > _ANSWER_JOINTS:
+        raise LimitExceeded(
+            f"ids x frames x joints of the answer are more than {_ANSWER_JOINTS}: send parts of the clip", field="body"
+        )
+    return sequence
 
 
 async def limited_body(
@@ -143,8 +159,8 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
             raise InvalidInput("timestamps go with images; a video has its own", field="timestamps")
         return PoseRequest(rig, match_sources(rig, sources, settings), options, None)
     times = parse_json(single["timestamps"], "timestamps") if "timestamps" in single else None
-    if times is not None and not (isinstance(times, list) and all(map(_is_number, times))):
-        raise InvalidInput("timestamps must be a JSON list of numbers", field="timestamps")
+    if "timestamps" in single and not (isinstance(times, list) and times and all(map(_is_number, times))):
+        raise InvalidInput("timestamps must be a JSON list of numbers, one a frame set", field="timestamps")
     named: dict[str, list[tuple[str, StoredImage]]] = {}
     for image in form.images:
         camera, name = _camera_of(image.filename, rig)
@@ -164,14 +180,14 @@ def _from_form(form: Form, settings: Settings) -> PoseRequest:
 
 
 def _camera_of(filename: str, rig: Rig) -> tuple[str, str]:
-    """The camera of an image called `<camera>/<index>.jpg`, `<camera>_<index>.jpg` or `<camera>-<index>.jpg`, and the
-    rest of the name without suffix."""
+    """The camera of an image called `<camera>/<index>.jpg`, `<camera>_<index>.jpg` or `<camera>-<index>.jpg`, and what
+    is left of the name without suffix."""
     cameras = sorted(rig.names, key=len, reverse=True)
     for separators in (("/",), ("_", "-", ".", "")):  # the camera of `a/0.jpg` is `a`, also beside one called `a/0`
         for camera in cameras:
             rest = filename.removeprefix(camera)
             if rest != filename and rest[:1] in separators:
-                return camera, without_suffix(rest)
+                return camera, without_suffix(rest)[1:]
     raise InvalidInput(
         f"the name {filename!r:.80} starts with none of the cameras {', '.join(rig.names)}; call it"
         " <camera>/<index>.jpg",

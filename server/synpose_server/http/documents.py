@@ -15,6 +15,7 @@ from synpose.errors import (
     LimitExceeded,
     NotAcceptable,
     NotFound,
+    OptionsError,
     Overloaded,
     ServerError,
     SynposeError,
@@ -33,10 +34,10 @@ __all__ = [
     "CONVERT",
     "CONVERT_BODY",
     "CONVERT_RESPONSES",
+    "DEADLINE_PARAMETERS",
     "DESCRIPTION",
     "EXAMPLE_CALIBRATION",
     "POSE3D",
-    "POSE3D_PARAMETERS",
     "POSE3D_RESPONSES",
     "PROBLEMS",
     "REQUEST_BODY",
@@ -66,7 +67,7 @@ With `X-Request-Timeout` the answer comes within so many seconds or not at all: 
 at once (503, with Retry-After), one that did not make it ends with 503, too (deadline-exceeded), and nothing more is
 computed for it."""
 
-POSE3D_PARAMETERS: list[dict[str, Any]] = [
+DEADLINE_PARAMETERS: list[dict[str, Any]] = [
     {
         "name": "X-Request-Timeout",
         "in": "header",
@@ -77,7 +78,9 @@ POSE3D_PARAMETERS: list[dict[str, Any]] = [
 
 
 CONVERT = """Send an answer of `/v1/pose3d`, JSON or NDJSON, and get it as a file of another format: nothing is
-estimated again. `format`, or else the Accept header, chooses."""
+estimated again. `format`, or else the Accept header, chooses.
+
+An answer may have 64 ids of people, and 2²⁴ places for joints (ids x frames x joints)."""
 
 
 class _Closed(BaseModel):
@@ -255,7 +258,8 @@ REQUEST_BODY: dict[str, Any] = {
                         "items": _FILE,
                     },
                     "timestamps": {
-                        "description": "With images: the capture time of each index from 0, seconds, ascending.",
+                        "description": "With images: the capture time of each index from 0, seconds, ascending by 1e-6"
+                        " to 1e6.",
                         "type": "array",
                         "items": {"type": "number"},
                     },
@@ -368,5 +372,8 @@ CONVERT_RESPONSES: dict[int | str, dict[str, Any]] = {
         Overloaded("the server is busy"),
     ),
 }
-PROBLEMS = problems(ServerError("the server failed; its log says why"))
+PROBLEMS = problems(
+    OptionsError("no parameter of the query is called 'name'; there are none", field="query"),
+    ServerError("the server failed; its log says why"),
+)
 BUSY = problems(Overloaded("the models are not loaded yet"))

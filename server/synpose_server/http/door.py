@@ -24,13 +24,15 @@ __all__ = ["Door"]
 _PROBES = ("/healthz", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready")
 _OPEN = ("/", "/openapi.json", *_PROBES)  # what needs no key
 _PAGE = "/assets/"  # the files of the page, which asks for the key
-_SCOPES = (  # the first that begins a path names the scope of its key; any key does for other paths
-    ("/metrics", "metrics"),
-    ("/v1/pose3d", "estimate"),
-    ("/v1/calibrations/estimate", "estimate"),
-    ("/v1/stream", "stream"),
-    ("/v1/models/", "admin"),
-    ("/v2/models", "estimate"),
+_SCOPES = (  # the first that begins a path names the scopes of which its key needs one; any key does for other paths
+    ("/metrics", ("metrics",)),
+    ("/v1/pose3d", ("estimate",)),
+    ("/v1/convert", ("estimate",)),
+    ("/v1/calibrations/estimate", ("estimate",)),
+    ("/v1/calibrations", ("estimate", "stream")),
+    ("/v1/stream", ("stream",)),
+    ("/v1/models/", ("admin",)),
+    ("/v2/models", ("estimate",)),
 )
 _UNCOUNTED = (*_OPEN, "/metrics")  # answered until the very end
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
@@ -38,6 +40,7 @@ _REQUEST_ID = REQUEST_ID.encode()
 _DROP_SECONDS, _DROP_BYTES = 5.0, 512 << 20  # clips are large, and dropping bytes costs next to nothing
 _DROP_PAUSE_SECONDS = 1.0
 _KEY_SECONDS, _KEY_BYTES = 10.0, 4096
+_SEND_IT = 'send {"api_key": "KEY"} as the first message'
 
 
 class Door:
@@ -97,12 +100,12 @@ class Door:
             if path not in _UNCOUNTED:
                 stack.enter_context(self._lifecycle.request())
             if path not in _OPEN and not path.startswith(_PAGE):
-                wanted = next((name for start, name in _SCOPES if path.startswith(start)), None)
+                wanted = next((names for start, names in _SCOPES if path.startswith(start)), ())
                 secret = secret_of(headers)
                 if scope["type"] == "websocket" and not secret and not self._gate.open:
                     receive = self._with_key(receive, send, wanted, stack, current)
                 else:
-                    current.key = stack.enter_context(self._gate.admit(secret, wanted))
+                    current.key = stack.enter_context(self._gate.admit(secret, *wanted))
                     if scope["type"] == "websocket":
                         receive = self._while_let_in(receive, secret, wanted)
             await self._app(scope, receive, send)
@@ -115,20 +118,22 @@ class Door:
         origin = headers.get("origin")
         if origin is None or scope.get("method") in ("GET", "HEAD", "OPTIONS"):
             return
-        if origin not in self._origins and urlsplit(origin).netloc != headers.get("host"):
+        if origin not in self._origins and _host(origin) != headers.get("host"):
             raise PermissionDenied(f"pages of {origin:.80} may not use this server; see cors_origins", field="origin")
 
-    def _while_let_in(self, receive: Receive, secret: str | None, wanted: str | None) -> Receive:
+    def _while_let_in(self, receive: Receive, secret: str | None, wanted: tuple[str, ...]) -> Receive:
         """`receive` until the key is removed; then raises `Unauthenticated`, or `PermissionDenied`."""
 
         async def received() -> Message:
             message = await receive()
-            self._gate.check(secret, wanted)
+            self._gate.check(secret, *wanted)
             return message
 
         return received
 
-    def _with_key(self, receive: Receive, send: Send, wanted: str | None, stack: ExitStack, current: Call) -> Receive:
+    def _with_key(
+        self, receive: Receive, send: Send, wanted: tuple[str, ...], stack: ExitStack, current: Call
+    ) -> Receive:
         """`receive` of a WebSocket whose first message must be `{"api_key": "..."}`: browsers cannot send a header.
 
         Until it came, no other message reaches the application; a wrong key, or none within seconds, closes the socket.
@@ -144,34 +149,36 @@ class Door:
 
         async def keyed() -> Message:
             nonlocal let_in
-            message = await receive()
-            if message["type"] != "websocket.receive":
-                return message
-            try:
-                secret = _key_in(message)
-                current.key = stack.enter_context(self._gate.admit(secret, wanted))
-            except SynposeError as error:
-                return await turned_away(error)
-            let_in = self._while_let_in(receive, secret, wanted)
-            return await let_in()
-
-        async def in_time() -> Message:
-            if let_in is not None:
-                return await let_in()
-            try:
-                async with asyncio.timeout(_KEY_SECONDS) as limit:
-                    message = await keyed()
-                    limit.reschedule(None)
+            if let_in is None:
+                try:
+                    async with asyncio.timeout(_KEY_SECONDS):
+                        message = await receive()
+                except TimeoutError:
+                    return await turned_away(Unauthenticated(f"no API key came within {_KEY_SECONDS:g} s; {_SEND_IT}"))
+                if message["type"] != "websocket.receive":
                     return message
-            except TimeoutError:
-                return await turned_away(Unauthenticated("no API key came"))
+                try:
+                    secret = _key_in(message)
+                    current.key = stack.enter_context(self._gate.admit(secret, *wanted))
+                except SynposeError as error:
+                    return await turned_away(error)
+                let_in = self._while_let_in(receive, secret, wanted)
+            return await let_in()  # what follows may come as late as the application lets it
 
-        return in_time
+        return keyed
 
 
 def _lower(scope: Scope) -> dict[str, str]:
     """Headers by name in lower case; of a header that came twice the last counts."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _host(origin: str) -> str:
+    """Host and port of an origin; of what is none, a text that no server is called."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return "?"
 
 
 def _key_in(message: Message) -> str:
@@ -182,7 +189,7 @@ def _key_in(message: Message) -> str:
             return str(record["api_key"])
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
-    raise Unauthenticated('an API key is needed: send {"api_key": "KEY"} as the first message')
+    raise Unauthenticated(f"an API key is needed: {_SEND_IT}")
 
 
 def _known(method: str) -> str:

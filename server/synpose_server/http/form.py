@@ -22,7 +22,8 @@ __all__ = ["Field", "Form", "Image", "Video", "read_form"]
 
 _FIELD_BYTES = 4 << 20  # of a calibration, options or timestamps
 _FIELDS = 16
-_IMAGES = 65_536  # bookkeeping of an image costs more than the shortest part that declares one
+_MANY = 65_536  # images that may be of any size
+_MANY_BYTES = 1 << 10  # of each of more, on average: bookkeeping costs some 300, the shortest part of a form 70
 _WRITE_BYTES = 1 << 20  # a hand-over to a writing thread costs more than a smaller write
 _FEW = 64  # images
 
@@ -76,14 +77,16 @@ class Form:
         return self.spool.in_memory and not self.videos and len(self.images) <= _FEW and fields <= SMALL_BYTES
 
 
-async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *, most_videos: int) -> None:
+async def read_form(
+    body: AsyncIterator[bytes], content_type: str, form: Form, *, most_videos: int, most_images: int = _MANY
+) -> None:
     """Fill `form` from a multipart/form-data body; raises `InvalidInput` or `LimitExceeded`.
 
-    A part with a file name is an image if its field is `frame` and a video unless its field is one of the small
-    ones; every other part is small.
+    More than 65,536 images must have 1 KiB each on average, as bookkeeping takes memory. A part with a file name is an
+    image if its field is `frame` and a video unless its field is one of the small ones; every other part is small.
     """
     _, parameters = parse_options_header(content_type)
-    reader = _Reader(form, most_videos)
+    reader = _Reader(form, most_videos, most_images)
     try:
         with PushMultipartParser(parameters.get("boundary", "")) as parser:
             async for chunk in body:
@@ -111,9 +114,9 @@ async def read_form(body: AsyncIterator[bytes], content_type: str, form: Form, *
 class _Reader:
     """Where the bytes of the current part go."""
 
-    def __init__(self, form: Form, most_videos: int) -> None:
+    def __init__(self, form: Form, most_videos: int, most_images: int) -> None:
         self.form = form
-        self._most_videos = most_videos
+        self._most_videos, self._most_images = most_videos, most_images
         self._pending: list[tuple[BinaryIO, bytes]] = []  # to be written to videos
         self._pending_bytes = 0
 
@@ -144,8 +147,14 @@ class _Reader:
             if len(self.form.fields) >= _FIELDS:
                 raise LimitExceeded(f"a form may have at most {_FIELDS} fields beside its files", field="body")
         elif self._name == "frame":
-            if len(self.form.images) >= _IMAGES:
-                raise LimitExceeded(f"a form may have at most {_IMAGES} images; send videos", field="frame")
+            images = len(self.form.images)
+            if images >= self._most_images:
+                raise LimitExceeded(f"a form may have at most {self._most_images} images", field="frame")
+            if images >= _MANY and images * _MANY_BYTES > self.form.spool.size:
+                raise LimitExceeded(
+                    f"more than {_MANY} images must have {_MANY_BYTES} bytes each on average; send videos",
+                    field="frame",
+                )
             self._file = self.form.spool
         else:
             if len(self.form.videos) >= self._most_videos:

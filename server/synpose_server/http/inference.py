@@ -21,9 +21,12 @@ from synpose_server.http.deadline import job_of
 from synpose_server.inference import DATATYPES, RawGraph, Tensor, find_graph, tensor_of
 from synpose_server.job import Job
 
-__all__ = ["inference_routes"]
+__all__ = ["HEADER", "inference_routes"]
 
-_HEADER = "inference-header-content-length"
+HEADER = "inference-header-content-length"
+"""How many bytes of a body with binary tensors are JSON, which comes first; of requests and of answers."""
+
+_MOST_DIGITS = 18  # of a length
 _MOST_BYTES, _MOST_JSON = 128 << 20, 16 << 20  # a body is held in memory, and parsed JSON takes several times its size
 
 
@@ -77,7 +80,7 @@ def inference_routes(bridge: Bridge) -> APIRouter:
             graph, job = find_graph(engine, name, version), job_of(request.headers)
             with bridge.receiving(job):
                 body = await _body(bridge, request, job)
-                asked, inputs = _inputs(body, request.headers.get(_HEADER))
+                asked, inputs = _inputs(body, request.headers.get(HEADER))
                 wanted = _wanted(asked, graph)
                 outputs = await graph.run(inputs, job)
             return _answer(asked, name, graph, {output: outputs[output] for output in wanted}, wanted)
@@ -100,8 +103,8 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
     """The request's JSON, and its inputs: as numbers in it, or as bytes behind it in their order."""
     length = len(body)
     if header is not None:
-        if not header.isdecimal() or int(header) > len(body):
-            raise InvalidInput("Inference-Header-Content-Length is no length within the body", field=_HEADER)
+        if not header.isdecimal() or len(header) > _MOST_DIGITS or int(header) > len(body):
+            raise InvalidInput("Inference-Header-Content-Length is no length within the body", field=HEADER)
         length = int(header)
     if length > _MOST_JSON:
         raise LimitExceeded(f"more than {_MOST_JSON >> 20} MiB of JSON; send binary tensors", field="body")
@@ -117,7 +120,7 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
             if data is None:
                 raise InvalidInput(f"{name} has no data", field=name)
             inputs[name] = tensor_of(str(given["datatype"]), shape, data, name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"the body is no inference request ({error})", field="body") from None
     if start != len(body):
         raise InvalidInput(f"the inputs take {start} bytes of a body of {len(body)}", field="body")
@@ -126,12 +129,14 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
 
 def _wanted(asked: Mapping[str, Any], graph: RawGraph) -> dict[str, bool]:
     """The outputs that are asked for, all if none is named, and whether each is answered as bytes."""
-    binary = bool((asked.get("parameters") or {}).get("binary_data_output", False))
     outputs: Sequence[Mapping[str, Any]] = asked.get("outputs") or ()
     try:
+        binary = bool((asked.get("parameters") or {}).get("binary_data_output", False))
         named = {str(o["name"]): bool((o.get("parameters") or {}).get("binary_data", binary)) for o in outputs}
     except (KeyError, TypeError, AttributeError):
-        raise InvalidInput("outputs must be a list of objects with a name", field="outputs") from None
+        raise InvalidInput(
+            "outputs must be a list of objects with a name, and parameters objects", field="outputs"
+        ) from None
     return {name: named.get(name, binary) for name in graph.wanted(named)}
 
 
@@ -157,7 +162,7 @@ def _answer(
     head = orjson.dumps(answer)
     if not tail:
         return Response(head, media_type="application/json")
-    return Response(b"".join([head, *tail]), headers={_HEADER: str(len(head))}, media_type="application/octet-stream")
+    return Response(b"".join([head, *tail]), headers={HEADER: str(len(head))}, media_type="application/octet-stream")
 
 
 def _failure(error: SynposeError) -> Response:
