@@ -156,7 +156,9 @@ class Session:
         with self._lock:
             for taken in sets:
                 if self.policy.mode == "latest" and self._waiting:
-                    self._waiting_bytes -= self._waiting.pop().size
+                    overtaken = self._waiting.pop()
+                    self._waiting_bytes -= overtaken.size
+                    taken.starts_over |= overtaken.starts_over
                     self._dropped += 1
                     count("dropped_frame_sets")
                 self._waiting.append(taken)

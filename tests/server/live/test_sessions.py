@@ -88,3 +88,15 @@ def test_clocks_that_are_apart(connect: Open, clock: str) -> None:
         assert max(pose.skew for pose in poses) < 1 / 60
     else:
         assert poses[0].missing == (late,)
+
+
+def test_clocks_that_step_backwards_are_told(connect: Open) -> None:
+    """A stream whose timestamps begin again goes on after eight late frame sets, and its first result says why."""
+    images = {camera: jpegs(camera)[0] for camera in CAMERAS}
+    times = [1000.0, 1000.1, *(k / 10 for k in range(12))]
+    with connect(Settings()).live(RIG, EVERY, model="quick") as stream:
+        poses = list(stream.follow((time, images) for time in times))
+    assert [pose.frame.timestamp for pose in poses] == pytest.approx([1000.0, 1000.1, 0.8, 0.9, 1.0, 1.1])
+    told = [[notice.code for notice in pose.frame.notices if notice.code == "clock-stepped"] for pose in poses]
+    assert told == [[], [], ["clock-stepped"], [], [], []]
+    assert stream.counters.late == 8 * len(CAMERAS)
