@@ -25,8 +25,8 @@ __all__ = ["Posed", "Poser"]
 
 _FPS = 30.0  # of the header, where no option says it
 _STEPPED = (
-    "the clocks of the cameras stepped backwards: timestamps begin again before those of earlier results, and the images"
-    " that came meanwhile were left out as late"
+    "the clocks of the cameras stepped backwards: timestamps begin again before those of earlier results, and the"
+    " images that came meanwhile were left out as late"
 )
 
 

@@ -26,6 +26,7 @@ _MOST_WAITING = 8  # frame sets that wait to be computed; more are not read from
 _MOST_UNSENT = 64  # results that wait for a slow reader
 _MOST_KEPT = 1024  # results that were sent and not acknowledged
 _MOST_ALIGNING = 256  # images that wait until the clocks of the cameras are known
+_ALIGN_SECONDS, _ALIGN_AT_MOST = 2.0, 16.0  # that they wait once some clock is known, and while none is
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ class Session:
                 self._clocks.see(camera, capture.timestamp, now)
                 self._aligning.append(_Image(camera, capture.timestamp, data, now))
             waiting = sum(len(image.data) for image in self._aligning)
-            self._align(forced=len(self._aligning) > _MOST_ALIGNING or waiting > self._max_bytes)
+            self._align(now, forced=len(self._aligning) > _MOST_ALIGNING or waiting > self._max_bytes)
         self._accept(self._assembler.take(now))
         while self._assembler.size > self._max_bytes:
             self._accept(self._assembler.force(now))
@@ -126,22 +127,32 @@ class Session:
     @property
     def due(self) -> float | None:
         """When `tick` is to be called, if no capture comes before."""
-        return self._assembler.due
+        return min((due for due in (self._assembler.due, self._aligned_by) if due is not None), default=None)
+
+    @property
+    def _aligned_by(self) -> float | None:
+        """When the images that wait for a silent camera's clock go on without it."""
+        if not self._aligning:
+            return None
+        seconds = _ALIGN_SECONDS if self._clocks.begun else _ALIGN_AT_MOST
+        return self._aligning[0].received + max(self.policy.max_wait, seconds)
 
     def tick(self, now: float) -> None:
         """Go on without images that were waited for long enough."""
+        self._align(now)
         self._accept(self._assembler.take(now))
 
     def finish(self, now: float) -> None:
         """No capture follows: everything that waits is answered."""
-        self._align(forced=True)
+        self._align(now, forced=True)
         self._accept(self._assembler.flush(now))
         self._ending = True
         self._wake()
 
-    def _align(self, *, forced: bool) -> None:
-        """Assemble the images that came, once the offsets of their clocks are known."""
-        if self._offsets is None and (forced or self._clocks.known):
+    def _align(self, now: float, *, forced: bool = False) -> None:
+        """Assemble the images that came, once the offsets of their clocks are known or were waited for long enough."""
+        overdue = self._aligned_by is not None and now >= self._aligned_by
+        if self._offsets is None and (forced or overdue or self._clocks.known):
             self._offsets = self._clocks.offsets()
         if self._offsets is None:
             return

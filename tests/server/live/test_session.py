@@ -80,3 +80,31 @@ def test_that_clocks_stepped_is_told_though_its_set_was_overtaken() -> None:
             stream._working_now = False
         results(stream)
     assert (poser.taken[-1].time, poser.taken[-1].starts_over) == (19.0, True)
+
+
+def test_a_silent_camera_does_not_keep_clocks_from_being_aligned() -> None:
+    """Without it the images wait for two seconds, of which `due` tells; then the offsets of the others count."""
+    poser = FakePoser()
+    with session(StreamPolicy(mode="every", clock="align"), poser) as stream:
+        for k in range(12):
+            for camera, ahead in (("a", 0.0), ("b", 0.2)):
+                stream.take(Capture(k * INTERVAL + ahead, {camera: b"image"}), k * INTERVAL)
+        assert stream.due == 2.0
+        stream.tick(1.9)
+        assert stream.counters.frame_sets == 0
+        stream.tick(2.0)
+        assert stream.counters.frame_sets == 12
+        poses = results(stream)
+    assert [pose.missing for pose in poses] == [("c",)] * 12
+
+
+def test_few_images_of_all_cameras_wait_longer_for_their_clocks() -> None:
+    """Slow cameras have their clocks aligned as well; at last they are trusted."""
+    poser = FakePoser()
+    with session(StreamPolicy(mode="every", clock="align"), poser) as stream:
+        for k in range(5):
+            stream.take(Capture(float(k), {"a": b"image"}), float(k))
+        assert stream.due == 16.0
+        stream.tick(16.0)
+        assert stream.counters.frame_sets == 5
+        assert stream.due is None
