@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 
-from synpose.errors import InvalidInput, NotFound, Overloaded
+from synpose.errors import Draining, InvalidInput, NotFound, Overloaded
 from synpose.live import Resume, Start, StreamCounters, ToServer
 from synpose.rig import Rig
 from synpose_server.engine import Engine
@@ -121,8 +121,8 @@ class Sessions:
     async def attach(self, first: ToServer) -> AsyncIterator[Link]:
         """The session that the first message of a connection asks for; it outlives the block, unless `Link.fails`.
 
-        Raises what is wrong with the message, `NotFound` for a token that is not known (any more), and `Overloaded`
-        where there are as many streams as the settings allow.
+        Raises what is wrong with the message, `NotFound` for a token that is not known (any more), `Overloaded` where
+        there are as many streams as the settings allow, and `Draining` where the server has begun to stop.
         """
         match first:
             case Start():
@@ -156,13 +156,10 @@ class Sessions:
 
     async def _open(self, start: Start) -> _Entry:
         self._make_room()
-        if isinstance(start.calibration, str):
-            rig = await asyncio.to_thread(self.calibrations.__getitem__, start.calibration)
-        else:
-            rig = await asyncio.to_thread(read_rig, start.calibration, start.options)
+        rig, digest = await asyncio.to_thread(self._rig_of, start)
+        if self.draining:  # since this was let in
+            raise Draining("the server is about to stop; start a new stream, at another or when it is back")
         policy, settings = start.policy, self.engine.settings
-        check_sent(rig, policy.cameras or rig.names, "policy.cameras", settings)
-        digest = hash_of(rig)
         rig = Rig(tuple(camera for camera in rig if not policy.cameras or camera.name in policy.cameras))
         poser = Poser(self.engine, rig, start.options, policy.look_ahead, self._decoding)
         self._make_room()
@@ -180,6 +177,15 @@ class Sessions:
         self.counts.opened += 1
         return entry
 
+    def _rig_of(self, start: Start) -> tuple[Rig, str]:
+        """The calibration, of all its cameras, and its hash; takes a while where there are many."""
+        if isinstance(start.calibration, str):
+            rig = self.calibrations[start.calibration]
+        else:
+            rig = read_rig(start.calibration, start.options)
+        check_sent(rig, start.policy.cameras or rig.names, "policy.cameras", self.engine.settings)
+        return rig, hash_of(rig)
+
     def _resume(self, token: str, last_sequence: int | None) -> _Entry:
         if token not in self._entries:
             raise NotFound("there is no such stream (any more); start a new one", field="resume")
@@ -195,7 +201,8 @@ class Sessions:
     def _make_room(self) -> None:
         """Raise `Overloaded` when all places are taken.
 
-        A stream without a connection gives way, the oldest first, and so does one that nobody reads.
+        A stream without a connection gives way, and so does one that nobody reads: first those that were answered to
+        their end, and the oldest of them.
         """
         if len(self._entries) < self.engine.settings.max_streams:
             return
@@ -203,7 +210,7 @@ class Sessions:
         if not left:
             self.counts.refused += 1
             raise Overloaded(f"{len(self._entries)} streams are open already; try again later")
-        self._expire(min(left, key=lambda entry: entry.since))
+        self._expire(min(left, key=lambda entry: (not entry.session.is_answered, entry.since)))
 
     def _detach(self, entry: _Entry, *, keep: bool) -> None:
         entry.link = None

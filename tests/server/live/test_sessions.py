@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
-from tests.e2e.clip import CAMERAS, RIG, jpegs
+from tests.e2e.clip import CALIBRATION, CAMERAS, RIG, jpegs
 from tests.server.live_server import serve
 
 import synpose
-from synpose.errors import InvalidInput, Overloaded
-from synpose.live import StreamPolicy
+from synpose.errors import Draining, InvalidInput, Overloaded
+from synpose.live import Start, StreamPolicy
+from synpose.options import Options
+from synpose.rig import Rig
 from synpose_server.engine import Engine
-from synpose_server.live.calibrations import Calibrations
+from synpose_server.live import Sessions
+from synpose_server.live import sessions as module
+from synpose_server.live.calibrations import Calibrations, hash_of
+from synpose_server.requests import read_rig
 from synpose_server.settings import Settings
 
 EVERY = StreamPolicy(mode="every", max_wait=20.0)
+START = Start({"rig.json": CALIBRATION}, Options(model="quick"), EVERY)
 Open = Callable[[Settings], synpose.Client]
 
 
@@ -100,3 +109,74 @@ def test_clocks_that_step_backwards_are_told(connect: Open) -> None:
     told = [[notice.code for notice in pose.frame.notices if notice.code == "clock-stepped"] for pose in poses]
     assert told == [[], [], ["clock-stepped"], [], [], []]
     assert stream.counters.late == 8 * len(CAMERAS)
+
+
+def test_a_stream_that_opens_while_the_server_begins_to_stop(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused, and nothing is left of it that the end would wait for."""
+
+    async def scenario() -> None:
+        sessions = Sessions(engine)
+
+        def slow(*request: Any) -> Any:
+            asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
+            return read_rig(*request)
+
+        async def stop() -> None:
+            sessions.drain()
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(module, "read_rig", slow)
+        try:
+            with pytest.raises(Draining):
+                async with sessions.attach(START):
+                    pass
+            assert not sessions._entries
+        finally:
+            sessions.close()
+
+    engine.settings = Settings()
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_was_answered_gives_way_first(engine: Engine) -> None:
+    """One that may be resumed keeps its place, though its connection broke earlier."""
+
+    async def scenario() -> None:
+        sessions = Sessions(engine)
+        try:
+            async with sessions.attach(START) as broken:
+                pass
+            async with sessions.attach(START) as answered:
+                answered.session.finish(0.0)
+                while not answered.session.is_answered:
+                    await asyncio.sleep(0.005)
+            async with sessions.attach(START) as third:
+                assert set(sessions._entries) == {broken.session.token, third.session.token}
+        finally:
+            sessions.close()
+
+    engine.settings = Settings(max_streams=2)
+    asyncio.run(scenario())
+
+
+def test_the_hash_of_a_calibration_is_not_computed_on_the_loop(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of many cameras takes long enough for others to notice."""
+    threads = []
+
+    def told(rig: Rig) -> str:
+        threads.append(threading.current_thread())
+        return hash_of(rig)
+
+    async def scenario() -> None:
+        sessions = Sessions(engine)
+        try:
+            async with sessions.attach(START) as link:
+                assert link.session.calibration_hash == hash_of(RIG)
+        finally:
+            sessions.close()
+
+    monkeypatch.setattr(module, "hash_of", told)
+    engine.settings = Settings()
+    asyncio.run(scenario())
+    assert threads
+    assert threading.main_thread() not in threads
