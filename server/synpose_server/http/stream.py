@@ -22,6 +22,7 @@ __all__ = ["add_stream"]
 
 log = logging.getLogger(__name__)
 
+_TELL_SECONDS = 5.0  # that the end may take to tell, to someone who may be gone
 _POLICY, _FAILED, _LATER = 1008, 1011, 1013  # close codes of RFC 6455 and its registry
 
 
@@ -43,8 +44,9 @@ def add_stream(app: FastAPI, bridge: Bridge) -> None:
             if not isinstance(error, SynposeError):
                 log.exception("a stream failed")
             problem = problem_of(error)
-            with suppress(WebSocketDisconnect, RuntimeError):
-                await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())
+            with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+                async with asyncio.timeout(_TELL_SECONDS):
+                    await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())
             await _close(socket, _code(error, problem["status"]))
 
 
@@ -65,6 +67,7 @@ def _code(error: Exception, status: int) -> int:
 
 
 async def _close(socket: WebSocket, code: int) -> None:
-    with suppress(WebSocketDisconnect, RuntimeError):
+    with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
         if socket.application_state is WebSocketState.CONNECTED:
-            await socket.close(code)
+            async with asyncio.timeout(_TELL_SECONDS):
+                await socket.close(code)
