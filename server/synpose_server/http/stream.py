@@ -15,7 +15,8 @@ from synpose import live_json
 from synpose.errors import Overloaded, PermissionDenied, SynposeError, Unauthenticated
 from synpose.live import ToServer
 from synpose_server.bridge import Bridge
-from synpose_server.http.problems import problem_of
+from synpose_server.calls import current_call
+from synpose_server.http.problems import problem_of, reason_of
 from synpose_server.live import converse
 
 __all__ = ["add_stream"]
@@ -44,6 +45,9 @@ def add_stream(app: FastAPI, bridge: Bridge) -> None:
             if not isinstance(error, SynposeError):
                 log.exception("a stream failed")
             problem = problem_of(error)
+            call = current_call.get()
+            if call is not None and socket.client_state is WebSocketState.CONNECTED:  # else nobody is told
+                call.reason = reason_of(problem)
             with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
                 async with asyncio.timeout(_TELL_SECONDS):
                     await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())

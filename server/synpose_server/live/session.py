@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -113,7 +115,8 @@ class Session:
             raise InvalidInput("a timestamp must be a number of seconds", field="capture.timestamp")
         self._captures += 1
         if capture.whole:
-            self._assembler.add_set(capture.timestamp, capture.images, now)
+            with self._late_counted():
+                self._assembler.add_set(capture.timestamp, capture.images, now)
         else:
             for camera, data in capture.images.items():
                 self._clocks.see(camera, capture.timestamp, now)
@@ -158,8 +161,17 @@ class Session:
             return
         for image in self._aligning:
             time_aligned = image.time - self._offsets.get(image.camera, 0.0)
-            self._assembler.add(image.camera, time_aligned, image.data, image.received)
+            with self._late_counted():
+                self._assembler.add(image.camera, time_aligned, image.data, image.received)
         self._aligning.clear()
+
+    @contextmanager
+    def _late_counted(self) -> Iterator[None]:
+        """Counts what is taken in by the block as late, if it was."""
+        before = self._assembler.late
+        yield
+        if self._assembler.late > before:
+            count("late_frame_sets")
 
     def _accept(self, sets: list[PendingSet]) -> None:
         if not sets:
@@ -183,7 +195,7 @@ class Session:
             if self._working_now or not self._has_work():
                 return
             self._working_now = True
-        self._working.submit(self._work)
+        self._working.submit(copy_context().run, self._work)
 
     def _has_work(self) -> bool:
         if self._closed or self.error is not None or self._flushed:

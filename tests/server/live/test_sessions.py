@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.e2e.clip import CALIBRATION, CAMERAS, RIG, jpegs
 from tests.server.live_server import serve
 
 import synpose
 from synpose.errors import Draining, InvalidInput, Overloaded
-from synpose.live import Start, StreamPolicy
+from synpose.live import Capture, LivePose, Opened, Start, StreamPolicy, ToServer
 from synpose.options import Options
 from synpose.rig import Rig
+from synpose_server import metrics, tracing
 from synpose_server.engine import Engine
-from synpose_server.live import Sessions
+from synpose_server.live import Sessions, converse
 from synpose_server.live import sessions as module
 from synpose_server.live.calibrations import Calibrations, hash_of
 from synpose_server.requests import read_rig
@@ -28,6 +32,15 @@ from synpose_server.settings import Settings
 EVERY = StreamPolicy(mode="every", max_wait=20.0)
 START = Start({"rig.json": CALIBRATION}, Options(model="quick"), EVERY)
 Open = Callable[[Settings], synpose.Client]
+
+
+def counted(name: str, **labels: str) -> float:
+    """The value of a metric."""
+    return metrics._registry.get_sample_value(f"synpose_{name}", labels) or 0.0
+
+
+def streams(event: str) -> float:
+    return counted("streams_total", event=event)
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +193,88 @@ def test_the_hash_of_a_calibration_is_not_computed_on_the_loop(engine: Engine, m
     asyncio.run(scenario())
     assert threads
     assert threading.main_thread() not in threads
+
+
+def test_streams_are_counted(connect: Open) -> None:
+    """What happens to streams is told to Prometheus, a client's mistake as a failure and as a problem of the door."""
+    before = {event: streams(event) for event in ("opened", "failed", "refused", "expired", "ended")}
+    problems = counted("rejections_total", door="websocket", reason="invalid-input")
+    client = connect(Settings(max_streams=1, stream_resume_seconds=0.0))
+    with client.live(RIG, model="quick") as stream:
+        assert counted("streams_open", state="connected") == 1
+        with pytest.raises(Overloaded), client.live(RIG, model="quick"):
+            pass
+        stream.send(0.0, {"nobody": b""})
+        with pytest.raises(InvalidInput):
+            next(stream)
+    with client.live(RIG, model="quick"):
+        pass
+    with client.live(RIG, model="quick") as stream:
+        assert list(stream.follow([])) == []
+    limit = time.monotonic() + 10
+    while counted("streams_open", state="connected") + counted("streams_open", state="waiting"):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    told = {event: streams(event) - value for event, value in before.items()}
+    assert told == {"opened": 3, "failed": 1, "refused": 1, "expired": 1, "ended": 1}
+    assert counted("rejections_total", door="websocket", reason="invalid-input") - problems == 1
+
+
+def test_late_frame_sets_are_counted(connect: Open) -> None:
+    """Those of whole sets by the set, others by the image."""
+    before = counted("late_frame_sets_total")
+    client = connect(Settings())
+    with client.live(RIG, EVERY, model="quick") as stream:
+        stream.send(1.0, {})
+        stream.send(0.5, dict.fromkeys(CAMERAS, b"whole"))
+        stream.send_image(CAMERAS[0], 0.6, b"image")
+        stream.end()
+        assert len(list(stream)) == 1
+    assert counted("late_frame_sets_total") - before == 2
+
+
+def test_the_stages_of_a_stream_lie_below_its_call(connect: Open) -> None:
+    """They are computed in other threads, and still belong to the trace of the call."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.use(provider)
+    try:
+        with connect(Settings()).live(RIG, EVERY, model="quick") as stream:
+            list(stream.follow([(0.0, {camera: jpegs(camera)[0] for camera in CAMERAS})]))
+        limit = time.monotonic() + 10
+        while "/v1/stream" not in {span.name for span in exporter.get_finished_spans()}:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+    finally:
+        tracing.use(None)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    parent = spans["spatial"].parent
+    assert parent is not None
+    assert parent.span_id == spans["/v1/stream"].context.span_id
+
+
+def test_what_a_client_who_left_got_wrong_is_no_noise(engine: Engine) -> None:
+    """A mistake that nobody is told any more is not reported as an exception that was never retrieved."""
+
+    async def messages(wrong: asyncio.Event) -> AsyncIterator[ToServer]:
+        yield START
+        yield Capture(0.0, {}, whole=True)
+        await wrong.wait()
+        yield START
+
+    async def scenario() -> None:
+        sessions, wrong = Sessions(engine), asyncio.Event()
+        answers = converse(sessions, messages(wrong))
+        assert isinstance(await anext(answers), Opened)
+        assert isinstance(await anext(answers), LivePose)
+        (reading,) = asyncio.all_tasks() - {asyncio.current_task()}
+        wrong.set()
+        await asyncio.wait([reading])
+        await answers.aclose()
+        assert not reading._log_traceback  # type: ignore[attr-defined] # what asyncio goes by
+        assert isinstance(reading.exception(), InvalidInput)
+        sessions.close()
+
+    engine.settings = Settings()
+    asyncio.run(scenario())
