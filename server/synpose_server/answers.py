@@ -38,7 +38,7 @@ class Answers:
 
     def _person(self, tracked: TrackedPerson) -> Person:
         """The tracked person of the next frame in the joints of the skeleton that was asked for."""
-        limbs = self._limbs[tracked.id] = self._limbs.pop(tracked.id, None) or Limbs(self._known)
+        limbs = self._limbs[tracked.id] = self._limbs.pop(tracked.id, Limbs(self._known))
         if len(self._limbs) > _MOST_KNOWN:
             del self._limbs[next(iter(self._limbs))]
         alone = self._eyes[tracked.seen][0] if tracked.seen.sum() == 1 else None

@@ -9,6 +9,7 @@ from functools import partial
 from typing import cast
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -141,7 +142,7 @@ def test_results_of_a_lost_stream_are_not_acknowledged_to_the_new_one() -> None:
 
 def test_a_server_that_is_behind_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A WebSocket whose pings are not answered for long stays open: the server reads no more for a while."""
-    monkeypatch.setattr(http, "connect", partial(http.connect, **{"ping_interval": 0.05, "ping_timeout": 0.05}))
+    monkeypatch.setattr(http, "connect", partial(connect, ping_interval=0.05, ping_timeout=0.05))
 
     async def behind(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = ServerProtocol()

@@ -272,7 +272,7 @@ def test_what_a_client_who_left_got_wrong_is_no_noise(engine: Engine) -> None:
         wrong.set()
         await asyncio.wait([reading])
         await answers.aclose()
-        assert not reading._log_traceback  # type: ignore[attr-defined] # what asyncio goes by
+        assert not reading._log_traceback  # what asyncio goes by
         assert isinstance(reading.exception(), InvalidInput)
         sessions.close()
 
