@@ -26,7 +26,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RECONNECT = 30.0
-"""Seconds without any answer for which a broken stream is tried again."""
+"""Seconds for which a stream is tried again after its connection broke, if there is no answer."""
 
 _MOST_UNCONFIRMED = 256  # captures that are kept until the server says that they came
 _MOST_UNREAD = 64  # results that were received and not yet taken
@@ -72,12 +72,12 @@ class AsyncLiveStream:
         self._token = ""
         self._last: int | None = None  # sequence number received
         self._read: int | None = None  # and taken
-        self._results: asyncio.Queue[LivePose] = asyncio.Queue(_MOST_UNREAD)
+        self._results: asyncio.Queue[tuple[int, LivePose]] = asyncio.Queue(_MOST_UNREAD)  # with `restarts` of then
         self._wake, self._room, self._opened = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._come = asyncio.Event()  # there is a result, or there will be none
         self._ending = self._over = False
         self._error: BaseException | None = None
-        self._progress = 0.0
+        self._broken: float | None = None  # since when there is no connection, `time.monotonic`
 
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._run())
@@ -147,9 +147,10 @@ class AsyncLiveStream:
                 raise StopAsyncIteration
             await self._come.wait()
             self._come.clear()
-        pose = self._results.get_nowait()
-        self._read = pose.sequence
-        self._wake.set()
+        restarts, pose = self._results.get_nowait()
+        if restarts == self.restarts:  # else the server has lost the stream that this is of
+            self._read = pose.sequence
+            self._wake.set()
         return pose
 
     async def aclose(self) -> None:
@@ -192,13 +193,14 @@ class AsyncLiveStream:
     async def _connect_until_ended(self) -> None:
         """Connect, and connect again where the connection breaks, until everything is answered."""
         first: Start | Resume = self._start
-        self._progress = time.monotonic()
         while True:
             try:
                 await self._connect(first)
                 return
             except Disconnected as error:
-                if not self._token or time.monotonic() - self._progress > RECONNECT:
+                now = time.monotonic()
+                self._broken = now if self._broken is None else self._broken
+                if not self._token or now - self._broken > RECONNECT:
                     raise
                 again = isinstance(first, Resume) and first.last_sequence == self._last
                 log.log(logging.DEBUG if again else logging.WARNING, "the live stream broke off (%s)", error)
@@ -221,7 +223,7 @@ class AsyncLiveStream:
             aclosing(self._transport.live(messages, self._token)) as answers,
         ):
             async for answer in answers:
-                self._progress = time.monotonic()
+                self._broken = None
                 await self._take(answer, opened)
                 if isinstance(answer, Ended):
                     return
@@ -240,7 +242,7 @@ class AsyncLiveStream:
                 self.counters = counters
                 if self._last is None or answer.sequence > self._last:
                     self._last = answer.sequence
-                    await self._results.put(answer)
+                    await self._results.put((self.restarts, answer))
                     self._come.set()
             case Received(captures):
                 self._confirm(captures)

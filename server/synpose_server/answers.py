@@ -15,6 +15,8 @@ from synpose_server.track import TrackedPerson
 
 __all__ = ["Answers"]
 
+_MOST_KNOWN = 512  # people whose limbs are remembered: whoever was lost comes back soon or under a new id
+
 
 class Answers:
     """The people of one clip or stream, frame by frame in order: their limbs keep the lengths that were learned.
@@ -26,7 +28,7 @@ class Answers:
         self._known, self._cameras = known, rig.names
         self._eyes = np.stack([camera.center for camera in rig])
         self._weights = asked.reads_from(known)
-        self._limbs: dict[int, Limbs] = {}  # by person
+        self._limbs: dict[int, Limbs] = {}  # by person, who was seen last at the end
 
     def frame(self, index: int, time: float, people: Sequence[TrackedPerson], notices: tuple[Notice, ...]) -> Frame:
         """The answer of the next frame set, which is counted."""
@@ -36,7 +38,9 @@ class Answers:
 
     def _person(self, tracked: TrackedPerson) -> Person:
         """The tracked person of the next frame in the joints of the skeleton that was asked for."""
-        limbs = self._limbs.setdefault(tracked.id, Limbs(self._known))
+        limbs = self._limbs[tracked.id] = self._limbs.pop(tracked.id, Limbs(self._known))
+        if len(self._limbs) > _MOST_KNOWN:
+            del self._limbs[next(iter(self._limbs))]
         alone = self._eyes[tracked.seen][0] if tracked.seen.sum() == 1 else None
         settled = limbs.settle(tracked.joints, tracked.sigma, alone)
         lost = ~np.isfinite(settled[:, 0])  # (K,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
@@ -13,7 +14,19 @@ from synpose_server import observe
 from synpose_server.observe import Count, Measure, Stage
 from synpose_server.stats import Outcome
 
-__all__ = ["CONTENT_TYPE", "in_flight", "observe_call", "render", "set_models", "set_ready"]
+__all__ = [
+    "CONTENT_TYPE",
+    "StreamEvent",
+    "count_stream",
+    "in_flight",
+    "observe_call",
+    "render",
+    "set_models",
+    "set_ready",
+    "set_streams",
+]
+
+StreamEvent: TypeAlias = Literal["opened", "resumed", "ended", "failed", "expired", "refused"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -58,6 +71,16 @@ _run = Histogram("synpose_run_seconds", "Seconds of a run of a graph", ("graph",
 _wait = Histogram(
     "synpose_wait_seconds", "Seconds a call waited for its run", ("graph",), buckets=_FAST, registry=_registry
 )
+_stream_events = Counter(
+    "synpose_streams",
+    "Live streams: opened; resumed; over, as they were answered to their end (ended), went wrong (failed) or were not"
+    " resumed (expired); and refused, as all places were taken",
+    ("event",), registry=_registry,
+)  # fmt: skip
+_streams = Gauge(
+    "synpose_streams_open", "Live streams that are connected, and that wait for being resumed", ("state",),
+    registry=_registry,
+)  # fmt: skip
 _ready = Gauge("synpose_ready", "Whether readiness holds", registry=_registry)
 _models = Gauge("synpose_model_info", "Models that are served; always 1", ("name", "version"), registry=_registry)
 
@@ -65,6 +88,8 @@ _models = Gauge("synpose_model_info", "Models that are served; always 1", ("name
 _stage_seconds = {name: _stages.labels(name) for name in observe.STAGES}
 for door in ("http", "grpc", "websocket"):
     _in_flight.labels(door)
+for event in get_args(StreamEvent):
+    _stream_events.labels(event)
 
 
 class _Listener:
@@ -123,6 +148,17 @@ def observe_call(door: str, method: str, status: str, reason: str | None, second
     _seconds.labels(door, method).observe(seconds)
     if reason is not None:
         _rejections.labels(door, reason).inc()
+
+
+def count_stream(event: StreamEvent) -> None:
+    """Something happened to a live stream."""
+    _stream_events.labels(event).inc()
+
+
+def set_streams(connected: int, waiting: int) -> None:
+    """How many live streams there are with a connection, and without."""
+    _streams.labels("connected").set(connected)
+    _streams.labels("waiting").set(waiting)
 
 
 def set_ready(ready: bool) -> None:

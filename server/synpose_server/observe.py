@@ -44,7 +44,7 @@ COUNTS = {
     "people": "People in the frame sets that were answered",
     "missing_views": "Images that were missing or unreadable in a frame set",
     "dropped_frame_sets": "Frame sets that were left out because newer ones came",
-    "late_frame_sets": "Frame sets that were answered after their deadline",
+    "late_frame_sets": "Images of live streams, and whole frame sets, that came after their frame set was closed",
     "expired_requests": "Requests whose deadline passed before they were computed",
 }
 Stage: TypeAlias = Literal["queue", "decode", "detect", "spatial", "relation", "format"]

@@ -78,6 +78,7 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 http=bounded(settings.max_connections),
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE_BYTES,
+                ws_ping_timeout=None,  # a pong waits behind captures that are not read yet; silence ends a stream
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE_SECONDS,

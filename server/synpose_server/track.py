@@ -7,6 +7,7 @@ read of several people is kept apart (see `apart`), and all of them are lifted i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,7 @@ _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
 _TELLS, _FEWEST = 0.1, 5  # score from which a keypoint tells, and how many must, where a lone camera sees someone
 _NEAREST = 0.3  # metres from a camera at which nobody's joint is nearer
 _PATIENCE = 10  # impossible people in a row before the calibration is blamed
+_HEIGHTS_KEPT = 100  # of impossible people, to say how tall they are
 
 
 @dataclass(eq=False)
@@ -194,7 +196,8 @@ class Tracker:
         self._since_search = _SEARCH_EVERY
         self._searches = 0
         self._lost: list[_Track] = []
-        self._impossible: dict[int, float] = {}  # height of a person of impossible size, by search
+        self._impossible = 0  # searches that found someone of impossible size,
+        self._heights: deque[float] = deque(maxlen=_HEIGHTS_KEPT)  # and how tall, of the last ones
         self._plausible = False
         self._completing = _completing(model.skeleton)
 
@@ -244,6 +247,7 @@ class Tracker:
         detections = [d for d in detections if not any(self._follows(track, d) for track in self._tracks)]
         alone = len(self.rig) == 1  # with more cameras one view is not enough to believe in someone new
         found = []
+        impossible = None
         for candidate in (place if alone else associate)(self.rig, detections):
             joints = _filled(candidate.joints)
             height = stature(joints)
@@ -251,13 +255,16 @@ class Tracker:
                 self._plausible = True
                 found.append(self._completing @ joints)
             elif not self._plausible:
-                self._impossible[self._searches] = height
+                impossible = height
+        if impossible is not None:
+            self._impossible += 1
+            self._heights.append(impossible)
         found = [joints for joints in found if not any(self._taken(track, joints) for track in self._tracks)]
         known = self._returned(found)
         # those who return come before anyone new
         for row in sorted(range(len(found)), key=lambda row: row not in known)[: self.max_people - len(self._tracks)]:
             self._tracks.append(self._resumed(known[row], found[row]) if row in known else self._new(found[row]))
-        if len(self._impossible) >= _PATIENCE:
+        if self._impossible >= _PATIENCE:
             self.check_scale()
 
     def _new(self, joints: Array) -> _Track:
@@ -307,8 +314,8 @@ class Tracker:
 
         To be called at the end of a clip, too: a short one may be over before patience is.
         """
-        if not self._plausible and 2 * len(self._impossible) > self._searches:
-            height = np.median(list(self._impossible.values()))
+        if not self._plausible and 2 * self._impossible > self._searches:
+            height = np.median(self._heights)
             raise CalibrationError(
                 f"the person would be {height:.3g} m tall; the lengths of the calibration are probably in another "
                 "unit: pass units (m, cm or mm)",

@@ -69,14 +69,16 @@ def test_leaving_a_stream_stops_the_estimate(url: str, engine: FakeEngine) -> No
     assert engine.closed.wait(5)
 
 
-def test_a_stream_learns_why_it_ended_though_the_status_is_lost() -> None:
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.OK])
+def test_a_stream_learns_why_it_ended_though_the_status_is_lost(code: grpc.StatusCode) -> None:
     """The message `problem` counts, whatever status the call then seems to have."""
 
     async def refuse(
         requests: AsyncIterator[pb.StreamPosesRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[pb.StreamPosesResponse, None]:
         yield live_wire.problem_to_message(Draining("about to stop"))
-        await context.abort(grpc.StatusCode.INTERNAL, "Internal error from Core")
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, "Internal error from Core")
 
     async def ask() -> None:
         server = grpc.aio.server()

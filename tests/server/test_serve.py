@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -23,6 +24,9 @@ import uvicorn
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.fake_engine import FakeEngine
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
 
 from synpose.calibration import write_calibration
 from synpose.client import Client
@@ -112,6 +116,42 @@ def test_requests_under_way_finish_after_sigterm() -> None:
             assert len((await by_grpc).frames) == 3
         await asyncio.wait_for(serving, 5)
 
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
+
+
+def test_a_websocket_whose_pongs_are_late_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may wait behind captures that are not read yet."""
+    config = uvicorn.Config
+
+    def hurried(*args: Any, **given: Any) -> uvicorn.Config:
+        return config(*args, **{"ws_ping_interval": 0.05, "ws_ping_timeout": 0.05, **given})
+
+    async def scenario() -> None:
+        engine = FakeEngine(settings())
+        lines: list[str] = []
+        serving = asyncio.create_task(serve(engine.settings, engine, lines.append))
+        while len(lines) < 2:
+            await asyncio.sleep(0.01)
+        address = lines[0].rpartition("/")[2]
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            wire = ClientProtocol(parse_uri(f"ws://{address}/v1/stream"))
+            wire.send_request(wire.connect())
+            writer.writelines(wire.data_to_send())
+            came: list[Opcode] = []
+            while came.count(Opcode.PING) < 5:  # none of which is answered
+                wire.receive_data(await asyncio.wait_for(reader.read(1 << 16), 10))
+                came += [event.opcode for event in wire.events_received() if isinstance(event, Frame)]
+                assert not reader.at_eof()
+            assert set(came) == {Opcode.PING}
+        finally:
+            writer.close()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(serving, 10)
+
+    monkeypatch.setattr(uvicorn, "Config", hurried)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
 

@@ -14,6 +14,7 @@ from tests.server.painted import SIZE, STANDING, PaintedModel, bundle, circle_ri
 from synpose.errors import CalibrationError
 from synpose.skeleton import BODY27, COCO17, Skeleton
 from synpose_model.image import Image
+from synpose_server import track
 from synpose_server.runtime import Readings
 from synpose_server.track import TrackedPerson, Tracker, _completing, _in_sight
 
@@ -385,6 +386,20 @@ def test_a_wrong_unit_is_told_of_a_short_clip_too() -> None:
     assert tracker.step([painted(v) for v in range(4)]) == []
     with pytest.raises(CalibrationError, match="m tall"):
         tracker.check_scale()
+
+
+def test_a_wrong_unit_costs_a_long_stream_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the people of impossible size that few searches find, the last heights are kept and all are counted."""
+    monkeypatch.setattr(track, "_HEIGHTS_KEPT", 5)
+    model = PaintedModel(circle_rig(4), [STANDING])
+    tracker = Tracker(model, circle_rig(4, scale=1000.0), 1)  # type: ignore[arg-type]
+    images = [painted(v) for v in range(4)]
+    for _ in range(20):
+        for shown in ([BLACK] * 4, [BLACK] * 4, images):
+            assert tracker.step(shown) == []
+    assert len(tracker._heights) == 5
+    with pytest.raises(CalibrationError, match="m tall"):
+        [tracker.step(images) for _ in range(30)]
 
 
 def test_a_view_of_someone_else_is_outvoted() -> None:

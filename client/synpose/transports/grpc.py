@@ -144,6 +144,9 @@ class GrpcTransport:
             if told is None and any(key == PROBLEM_TRAILER for key, _ in error.trailing_metadata() or ()):
                 told = self._error(error)  # of a proxy, or of what guards the method
             raise (told or Disconnected(self._error(error).message)) from error
+        else:
+            if told is not None:  # what lies between may have lost the status
+                raise told
         finally:
             sending.cancel()
             await asyncio.wait([sending])

@@ -117,6 +117,7 @@ class HttpTransport:
                 max_size=None,
                 compression=None,
                 open_timeout=_CONNECT_SECONDS,
+                ping_timeout=None,  # a server that is behind reads no ping
             ) as socket:
                 sending = asyncio.create_task(_send(socket, messages))
                 skeleton: Skeleton | None = None

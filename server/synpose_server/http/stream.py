@@ -15,13 +15,15 @@ from synpose import live_json
 from synpose.errors import Overloaded, PermissionDenied, SynposeError, Unauthenticated
 from synpose.live import ToServer
 from synpose_server.bridge import Bridge
-from synpose_server.http.problems import problem_of
+from synpose_server.calls import current_call
+from synpose_server.http.problems import problem_of, reason_of
 from synpose_server.live import converse
 
 __all__ = ["add_stream"]
 
 log = logging.getLogger(__name__)
 
+_TELL_SECONDS = 5.0  # that the end may take to tell, to someone who may be gone
 _POLICY, _FAILED, _LATER = 1008, 1011, 1013  # close codes of RFC 6455 and its registry
 
 
@@ -43,8 +45,12 @@ def add_stream(app: FastAPI, bridge: Bridge) -> None:
             if not isinstance(error, SynposeError):
                 log.exception("a stream failed")
             problem = problem_of(error)
-            with suppress(WebSocketDisconnect, RuntimeError):
-                await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())
+            call = current_call.get()
+            if call is not None and socket.client_state is WebSocketState.CONNECTED:  # else nobody is told
+                call.reason = reason_of(problem)
+            with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+                async with asyncio.timeout(_TELL_SECONDS):
+                    await socket.send_text(orjson.dumps({"type": "error", "error": problem}).decode())
             await _close(socket, _code(error, problem["status"]))
 
 
@@ -65,6 +71,7 @@ def _code(error: Exception, status: int) -> int:
 
 
 async def _close(socket: WebSocket, code: int) -> None:
-    with suppress(WebSocketDisconnect, RuntimeError):
+    with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
         if socket.application_state is WebSocketState.CONNECTED:
-            await socket.close(code)
+            async with asyncio.timeout(_TELL_SECONDS):
+                await socket.close(code)

@@ -20,6 +20,9 @@ _REMEMBERED = 256  # timestamps of a camera that are known again
 _GONE_ON = 2  # later images after which a camera will not send an earlier one: their order may be off by one
 _INTERVALS, _ENOUGH = 32, 5
 _GAP = 1.5  # intervals after which an instant seems to be on its way still
+_FAR = 10  # intervals that the next set lies ahead at most, unless most cameras say so
+_SENDING = 16  # times as many images as there are cameras; a camera without one among the last so many sends no more
+_LATE = 8  # late images in a row, each after the other, that show a clock to have stepped backwards
 
 
 @dataclass(eq=False)
@@ -27,7 +30,8 @@ class PendingSet:
     """Images that belong together, `time` being that of the first that came.
 
     `received` and `assembled` are when its first image came and when it was closed, in the seconds of whoever tells
-    the assembler the time.
+    the assembler the time. `starts_over`: the cameras' clocks stepped backwards before it, so its time is before that
+    of a set that came out earlier.
     """
 
     time: float
@@ -36,6 +40,7 @@ class PendingSet:
     times: dict[str, float] = field(default_factory=dict)
     sealed: bool = False
     assembled: float = 0.0
+    starts_over: bool = False
 
     @property
     def skew(self) -> float:
@@ -51,6 +56,11 @@ class PendingSet:
 class Assembler:
     """Pairs the images of `cameras` by their timestamps; closed sets come out in the order of their times.
 
+    Two kinds of clocks that go wrong are the exception. A set that lies far ahead and lacks images comes out, but what
+    is earlier is not late because of it, unless most of the cameras that still send are as far. And where all of them
+    have sent several images that were late, one after the other, their clocks have stepped backwards: what follows is
+    taken in again.
+
     An image joins the nearest set within the sync window that has none of its camera. A set is closed when all sets
     before it are, and it is complete, sealed, waited for long enough, or every camera that it lacks has gone on. In
     mode `every` a set also waits where an instant before it seems to be missing, as the way here may have turned them
@@ -64,6 +74,10 @@ class Assembler:
         self._last: PendingSet | None = None  # that was closed
         self._seen: dict[str, deque[float]] = {camera: deque(maxlen=_REMEMBERED) for camera in cameras}
         self._intervals: dict[str, float] = {}  # seconds that are usual between the images of a camera
+        self._newest: dict[str, float] = {}  # time of the image of a camera that came last
+        self._came: deque[str] = deque(maxlen=_SENDING * len(self._cameras))  # cameras of the images that came last
+        self._late_runs: dict[str, int] = {}  # how many images of a camera were late since one was not
+        self._starts_over = False
         self.late = self.duplicates = self.missing = self.dropped = self.closed = 0
 
     @property
@@ -71,7 +85,16 @@ class Assembler:
         """Seconds within which images belong together."""
         if self._policy.sync_window is not None:
             return self._policy.sync_window
-        return 0.5 * (min(self._intervals.values(), default=1 / _FPS) if self._fps is None else 1 / self._fps)
+        return 0.5 * self._interval
+
+    @property
+    def _interval(self) -> float:
+        return min(self._intervals.values(), default=1 / _FPS) if self._fps is None else 1 / self._fps
+
+    @property
+    def _reach(self) -> float:
+        """Seconds after the set before it in which the next one is to be expected."""
+        return max(self._policy.max_wait, _FAR * self._interval)
 
     @property
     def size(self) -> int:
@@ -87,8 +110,10 @@ class Assembler:
         """Take in the image of a camera, taken at `time`."""
         if self._is_known(camera, time):
             return
-        if self._comes_late(camera, time):
-            self.late += 1
+        is_late = self._comes_late(camera, time)
+        self._note(camera, time, is_late=is_late)
+        if is_late:
+            self._start_over_if_all_are_late(now)
             return
         near = [
             s for s in self._pending if not s.sealed and camera not in s.images and abs(s.time - time) <= self.window
@@ -104,8 +129,11 @@ class Assembler:
         new = {camera: image for camera, image in images.items() if not self._is_known(camera, time)}
         if images and not new:
             return
-        if self._last is not None and time <= self._last.time:
-            self.late += len(new)
+        is_late = self._last is not None and time <= self._last.time
+        for camera in new:
+            self._note(camera, time, is_late=is_late)
+        if is_late:
+            self._start_over_if_all_are_late(now)
             return
         insort(self._pending, PendingSet(time, now, new, dict.fromkeys(new, time), sealed=True), key=lambda s: s.time)
 
@@ -141,6 +169,26 @@ class Assembler:
             return False
         return time <= last.time or camera not in last.images
 
+    def _note(self, camera: str, time: float, *, is_late: bool) -> None:
+        ascends = time > self._newest.get(camera, time)
+        self._came.append(camera)
+        self._newest[camera] = time
+        self.late += is_late
+        self._late_runs[camera] = 0 if not is_late else self._late_runs[camera] + 1 if ascends else 1
+
+    def _start_over_if_all_are_late(self, now: float) -> None:
+        """Let in what comes after the newest late images, if nothing but such has come for a while."""
+        sending = set(self._came)
+        if any(self._late_runs[camera] < _LATE for camera in sending):
+            return
+        times = [self._newest[camera] for camera in sending]
+        middle = statistics.median_low(times)
+        self._last = PendingSet(max(time for time in times if time <= middle + self._reach), now)
+        for seen in self._seen.values():
+            seen.clear()
+        self._late_runs = dict.fromkeys(self._late_runs, 0)
+        self._starts_over = True
+
     def _is_closed(self, first: PendingSet, now: float) -> bool:
         absent = [camera for camera in self._cameras if camera not in first.images]
         if len(self._pending) > _MOST_PENDING or now - first.received >= self._policy.max_wait:
@@ -162,7 +210,9 @@ class Assembler:
 
     def _close(self, now: float) -> list[PendingSet]:
         """The oldest set, or nothing where it lacks images and such ones are dropped."""
-        self._last = first = self._pending.pop(0)
+        first = self._pending.pop(0)
+        if not self._is_astray(first):
+            self._last = first
         first.assembled = now
         absent = len(self._cameras) - len(first.images)
         self.closed += 1
@@ -170,4 +220,14 @@ class Assembler:
         if absent and self._policy.on_missing == "drop":
             self.dropped += 1
             return []
+        first.starts_over, self._starts_over = self._starts_over, False
         return [first]
+
+    def _is_astray(self, first: PendingSet) -> bool:
+        """Whether `first` lies far ahead, lacks images, and no more than half of the cameras that send are as far."""
+        if self._last is None or first.time <= self._last.time + self._reach:
+            return False
+        sending = {camera for camera in self._came if camera not in first.images}
+        all_there = len(first.images) + len(sending)
+        as_far = len(first.images) + sum(self._newest[camera] > first.time - self._reach for camera in sending)
+        return len(first.images) < len(self._cameras) and 0 < all_there >= 2 * as_far

@@ -32,6 +32,11 @@ class Clocks:
         """Whether every camera has sent enough to go by."""
         return all(len(delays) >= _ENOUGH for delays in self._delays.values())
 
+    @property
+    def begun(self) -> bool:
+        """Whether some camera has sent enough to go by."""
+        return any(len(delays) >= _ENOUGH for delays in self._delays.values())
+
     def offsets(self) -> dict[str, float]:
         """Seconds by which the clock of each camera is ahead of the middle one; nothing of cameras that sent little."""
         least = {camera: min(delays) for camera, delays in self._delays.items() if len(delays) >= _ENOUGH}

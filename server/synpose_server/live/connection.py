@@ -26,7 +26,7 @@ async def converse(sessions: Sessions, messages: AsyncIterator[ToServer]) -> Asy
         yield Opened(session.token, session.header, session.captures, session.calibration_hash)
         told = session.captures
         reading = asyncio.create_task(_read(link, messages, sessions.idle_seconds))
-        reading.add_done_callback(lambda _: link.notify())
+        reading.add_done_callback(lambda ended: _notice(ended, link))
         try:
             while True:
                 if link.is_taken_over:
@@ -53,6 +53,13 @@ async def converse(sessions: Sessions, messages: AsyncIterator[ToServer]) -> Asy
         finally:
             reading.cancel()
             await asyncio.wait([reading])
+
+
+def _notice(reading: asyncio.Task[bool], link: Link) -> None:
+    """Nothing more is read; what went wrong counts as seen, as the stream may be over before `_check` asks."""
+    if not reading.cancelled():
+        reading.exception()
+    link.notify()
 
 
 def _check(link: Link, reading: asyncio.Task[bool] | None) -> None:

@@ -24,6 +24,10 @@ from synpose_server.track import TrackedPerson, Tracker
 __all__ = ["Posed", "Poser"]
 
 _FPS = 30.0  # of the header, where no option says it
+_STEPPED = (
+    "the clocks of the cameras stepped backwards: timestamps begin again before those of earlier results, and the"
+    " images that came meanwhile were left out as late"
+)
 
 
 @dataclass(eq=False)
@@ -72,6 +76,8 @@ class Poser:
         """What can be answered after the next frame set."""
         begun = time.monotonic()
         images, notices = self._decode(taken)
+        if taken.starts_over:
+            notices = (*notices, Notice("clock-stepped", _STEPPED))
         decoded = time.monotonic()
         people = self._tracker.step(images)
         missing = tuple(name for name, image in zip(self._tracker.rig.names, images, strict=True) if image is None)

@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -26,6 +28,7 @@ _MOST_WAITING = 8  # frame sets that wait to be computed; more are not read from
 _MOST_UNSENT = 64  # results that wait for a slow reader
 _MOST_KEPT = 1024  # results that were sent and not acknowledged
 _MOST_ALIGNING = 256  # images that wait until the clocks of the cameras are known
+_ALIGN_SECONDS, _ALIGN_AT_MOST = 2.0, 16.0  # that they wait once some clock is known, and while none is
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +115,14 @@ class Session:
             raise InvalidInput("a timestamp must be a number of seconds", field="capture.timestamp")
         self._captures += 1
         if capture.whole:
-            self._assembler.add_set(capture.timestamp, capture.images, now)
+            with self._late_counted():
+                self._assembler.add_set(capture.timestamp, capture.images, now)
         else:
             for camera, data in capture.images.items():
                 self._clocks.see(camera, capture.timestamp, now)
                 self._aligning.append(_Image(camera, capture.timestamp, data, now))
             waiting = sum(len(image.data) for image in self._aligning)
-            self._align(forced=len(self._aligning) > _MOST_ALIGNING or waiting > self._max_bytes)
+            self._align(now, forced=len(self._aligning) > _MOST_ALIGNING or waiting > self._max_bytes)
         self._accept(self._assembler.take(now))
         while self._assembler.size > self._max_bytes:
             self._accept(self._assembler.force(now))
@@ -126,29 +130,48 @@ class Session:
     @property
     def due(self) -> float | None:
         """When `tick` is to be called, if no capture comes before."""
-        return self._assembler.due
+        return min((due for due in (self._assembler.due, self._aligned_by) if due is not None), default=None)
+
+    @property
+    def _aligned_by(self) -> float | None:
+        """When the images that wait for a silent camera's clock go on without it."""
+        if not self._aligning:
+            return None
+        seconds = _ALIGN_SECONDS if self._clocks.begun else _ALIGN_AT_MOST
+        return self._aligning[0].received + max(self.policy.max_wait, seconds)
 
     def tick(self, now: float) -> None:
         """Go on without images that were waited for long enough."""
+        self._align(now)
         self._accept(self._assembler.take(now))
 
     def finish(self, now: float) -> None:
         """No capture follows: everything that waits is answered."""
-        self._align(forced=True)
+        self._align(now, forced=True)
         self._accept(self._assembler.flush(now))
         self._ending = True
         self._wake()
 
-    def _align(self, *, forced: bool) -> None:
-        """Assemble the images that came, once the offsets of their clocks are known."""
-        if self._offsets is None and (forced or self._clocks.known):
+    def _align(self, now: float, *, forced: bool = False) -> None:
+        """Assemble the images that came, once the offsets of their clocks are known or were waited for long enough."""
+        overdue = self._aligned_by is not None and now >= self._aligned_by
+        if self._offsets is None and (forced or overdue or self._clocks.known):
             self._offsets = self._clocks.offsets()
         if self._offsets is None:
             return
         for image in self._aligning:
             time_aligned = image.time - self._offsets.get(image.camera, 0.0)
-            self._assembler.add(image.camera, time_aligned, image.data, image.received)
+            with self._late_counted():
+                self._assembler.add(image.camera, time_aligned, image.data, image.received)
         self._aligning.clear()
+
+    @contextmanager
+    def _late_counted(self) -> Iterator[None]:
+        """Counts what is taken in by the block as late, if it was."""
+        before = self._assembler.late
+        yield
+        if self._assembler.late > before:
+            count("late_frame_sets")
 
     def _accept(self, sets: list[PendingSet]) -> None:
         if not sets:
@@ -156,7 +179,9 @@ class Session:
         with self._lock:
             for taken in sets:
                 if self.policy.mode == "latest" and self._waiting:
-                    self._waiting_bytes -= self._waiting.pop().size
+                    overtaken = self._waiting.pop()
+                    self._waiting_bytes -= overtaken.size
+                    taken.starts_over |= overtaken.starts_over
                     self._dropped += 1
                     count("dropped_frame_sets")
                 self._waiting.append(taken)
@@ -170,7 +195,7 @@ class Session:
             if self._working_now or not self._has_work():
                 return
             self._working_now = True
-        self._working.submit(self._work)
+        self._working.submit(copy_context().run, self._work)
 
     def _has_work(self) -> bool:
         if self._closed or self.error is not None or self._flushed:

@@ -5,34 +5,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from synpose.errors import InvalidInput, NotFound, Overloaded
-from synpose.live import Resume, Start, StreamCounters, ToServer
+from synpose.errors import Draining, InvalidInput, NotFound, Overloaded
+from synpose.live import Resume, Start, ToServer
 from synpose.rig import Rig
+from synpose_server import metrics
 from synpose_server.engine import Engine
 from synpose_server.live.calibrations import Calibrations, hash_of
 from synpose_server.live.poser import Poser
 from synpose_server.live.session import Session
 from synpose_server.requests import check_sent, read_rig
 
-__all__ = ["Link", "SessionCounts", "Sessions"]
-
-
-@dataclass
-class SessionCounts:
-    """What happened to streams since the start of the server."""
-
-    opened: int = 0
-    resumed: int = 0
-    ended: int = 0
-    failed: int = 0
-    expired: int = 0
-    refused: int = 0
+__all__ = ["Link", "Sessions"]
 
 
 class Link:
@@ -83,13 +71,12 @@ class _Entry:
 class Sessions:
     """The streams of one engine and the threads that they compute in; all doors share it.
 
-    `counts`, `totals`, `attached` and `detached` are for those who watch the server. Except for `close`, its methods
-    are called on one event loop.
+    Except for `close`, its methods are called on one event loop.
     """
 
     def __init__(self, engine: Engine) -> None:
         settings = engine.settings
-        self.engine, self.counts = engine, SessionCounts()
+        self.engine = engine
         self.calibrations = Calibrations(settings.max_calibrations)
         self.idle_seconds = settings.stream_idle_seconds
         self.name = ""  # of this server among several; its tokens begin with it
@@ -97,32 +84,13 @@ class Sessions:
         self._decoding = ThreadPoolExecutor(settings.graph_threads, "synpose-decode")
         self._entries: dict[str, _Entry] = {}
         self.draining = False
-        self._gone: Counter[str] = Counter()  # what streams that are over have counted
-
-    @property
-    def totals(self) -> StreamCounters:
-        """What happened to the captures of all streams since the start of the server."""
-        total = self._gone.copy()
-        for entry in self._entries.values():
-            total.update(asdict(entry.session.counters))
-        return StreamCounters(**total)
-
-    @property
-    def attached(self) -> int:
-        """Streams with a connection."""
-        return sum(entry.link is not None for entry in self._entries.values())
-
-    @property
-    def detached(self) -> int:
-        """Streams that wait for their client to come back."""
-        return len(self._entries) - self.attached
 
     @asynccontextmanager
     async def attach(self, first: ToServer) -> AsyncIterator[Link]:
         """The session that the first message of a connection asks for; it outlives the block, unless `Link.fails`.
 
-        Raises what is wrong with the message, `NotFound` for a token that is not known (any more), and `Overloaded`
-        where there are as many streams as the settings allow.
+        Raises what is wrong with the message, `NotFound` for a token that is not known (any more), `Overloaded` where
+        there are as many streams as the settings allow, and `Draining` where the server has begun to stop.
         """
         match first:
             case Start():
@@ -133,11 +101,13 @@ class Sessions:
                 raise InvalidInput("the first message must be start or resume", field="start")
         link = entry.link = Link(entry.session)
         entry.session.on_change = link.notify
+        self._tell()
         try:
             yield link
         finally:
             if entry.link is link:
                 self._detach(entry, keep=not link.fails)
+                self._tell()
 
     def drain(self) -> None:
         """The server is about to stop: no capture is taken any more, and every stream ends once it is answered."""
@@ -156,13 +126,10 @@ class Sessions:
 
     async def _open(self, start: Start) -> _Entry:
         self._make_room()
-        if isinstance(start.calibration, str):
-            rig = await asyncio.to_thread(self.calibrations.__getitem__, start.calibration)
-        else:
-            rig = await asyncio.to_thread(read_rig, start.calibration, start.options)
+        rig, digest = await asyncio.to_thread(self._rig_of, start)
+        if self.draining:  # since this was let in
+            raise Draining("the server is about to stop; start a new stream, at another or when it is back")
         policy, settings = start.policy, self.engine.settings
-        check_sent(rig, policy.cameras or rig.names, "policy.cameras", settings)
-        digest = hash_of(rig)
         rig = Rig(tuple(camera for camera in rig if not policy.cameras or camera.name in policy.cameras))
         poser = Poser(self.engine, rig, start.options, policy.look_ahead, self._decoding)
         self._make_room()
@@ -177,8 +144,17 @@ class Sessions:
             settings.stream_bytes,
         )
         entry = self._entries[session.token] = _Entry(session)
-        self.counts.opened += 1
+        metrics.count_stream("opened")
         return entry
+
+    def _rig_of(self, start: Start) -> tuple[Rig, str]:
+        """The calibration, of all its cameras, and its hash; takes a while where there are many."""
+        if isinstance(start.calibration, str):
+            rig = self.calibrations[start.calibration]
+        else:
+            rig = read_rig(start.calibration, start.options)
+        check_sent(rig, start.policy.cameras or rig.names, "policy.cameras", self.engine.settings)
+        return rig, hash_of(rig)
 
     def _resume(self, token: str, last_sequence: int | None) -> _Entry:
         if token not in self._entries:
@@ -189,21 +165,22 @@ class Sessions:
             entry.link.take_over()
         if entry.expiry is not None:
             entry.expiry.cancel()
-        self.counts.resumed += 1
+        metrics.count_stream("resumed")
         return entry
 
     def _make_room(self) -> None:
         """Raise `Overloaded` when all places are taken.
 
-        A stream without a connection gives way, the oldest first, and so does one that nobody reads.
+        A stream without a connection gives way, and so does one that nobody reads: first those that were answered to
+        their end, and the oldest of them.
         """
         if len(self._entries) < self.engine.settings.max_streams:
             return
         left = [e for e in self._entries.values() if e.link is None or e.link.is_stalled(self.idle_seconds)]
         if not left:
-            self.counts.refused += 1
+            metrics.count_stream("refused")
             raise Overloaded(f"{len(self._entries)} streams are open already; try again later")
-        self._expire(min(left, key=lambda entry: entry.since))
+        self._expire(min(left, key=lambda entry: (not entry.session.is_answered, entry.since)))
 
     def _detach(self, entry: _Entry, *, keep: bool) -> None:
         entry.link = None
@@ -213,22 +190,27 @@ class Sessions:
             entry.since = time.monotonic()
             entry.expiry = asyncio.get_running_loop().call_later(seconds, self._expire, entry)
             return
-        self.counts.failed += entry.session.error is not None
+        if entry.session.token in self._entries:
+            metrics.count_stream("failed")
         self._remove(entry)
 
     def _expire(self, entry: _Entry) -> None:
-        if entry.session.is_answered:
-            self.counts.ended += 1
+        if entry.session.error is not None:
+            metrics.count_stream("failed")
         else:
-            self.counts.expired += 1
+            metrics.count_stream("ended" if entry.session.is_answered else "expired")
         self._remove(entry)
+        self._tell()
 
     def _remove(self, entry: _Entry) -> None:
         if entry.expiry is not None:
             entry.expiry.cancel()
-        if self._entries.pop(entry.session.token, None) is not None:
-            self._gone.update(asdict(entry.session.counters))
+        self._entries.pop(entry.session.token, None)
         entry.session.close()
+
+    def _tell(self) -> None:
+        connected = sum(entry.link is not None for entry in self._entries.values())
+        metrics.set_streams(connected, len(self._entries) - connected)
 
 
 def _nobody() -> None:

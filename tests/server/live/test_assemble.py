@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synpose.live import StreamPolicy
@@ -122,6 +122,83 @@ def test_memory_is_bounded_without_a_camera() -> None:
     assert len(target.flush(0.0)) == 32
 
 
+@pytest.mark.parametrize("mode", ["every", "latest"])
+def test_a_time_far_ahead_of_one_camera_ends_nothing(mode: str) -> None:
+    """An odd timestamp is a set of its own, and no later image is late because of it."""
+    target = assembler(StreamPolicy.from_mapping({"mode": mode, "max_wait": 0.1}))
+    before = [(c, k * INTERVAL) for k in range(4) for c in CAMERAS]
+    assert len(feed(target, before)) == 4
+    assert feed(target, [("a", 5000.0)]) == []
+    assert [s.time for s in target.take(0.2)] == [5000.0]
+    sets = feed(target, [(c, k * INTERVAL) for k in range(5, 30) for c in CAMERAS], now=0.3)
+    assert [round(s.time / INTERVAL) for s in [*sets, *target.take(0.5)]] == list(range(5, 30))
+    assert (target.late, target.missing) == (0, 2)
+    assert not any(s.starts_over for s in sets)
+
+
+def test_times_go_on_after_a_pause() -> None:
+    """After seconds without images, sets that lack one are as late as ever: most cameras show the new time."""
+    target = assembler(StreamPolicy(max_wait=0.1))
+    feed(target, [(c, k * INTERVAL) for k in range(4) for c in CAMERAS])
+    feed(target, [("a", 60.0), ("b", 60.0)], now=60.0)
+    assert [len(s.images) for s in target.take(60.2)] == [2]
+    feed(target, [("c", 60.0)], now=60.3)
+    assert (target.late, target.take(61.0)) == (1, [])
+
+
+def test_most_cameras_tell_the_time() -> None:
+    """A camera that is alone with its time is late when the others have gone on, however long."""
+    target = assembler(StreamPolicy(max_wait=0.1))
+    feed(target, [(c, k * INTERVAL) for k in range(4) for c in CAMERAS])
+    for k in range(100):
+        now = k * INTERVAL
+        feed(target, [("a", 1000 + now), ("b", 1000 + now), ("c", 1 + now)], now=now)
+    assert target.late > 90
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["images", "sets"])
+def test_clocks_that_step_backwards_start_over(whole: bool) -> None:
+    """After eight late images of each camera that sends, sets come out again, the first of them marked."""
+    target = assembler(StreamPolicy(max_wait=0.1))
+    before = feed(target, [(c, 1000 + k * INTERVAL) for k in range(30) for c in CAMERAS])
+    assert len(before) == 30
+    sets = []
+    for k in range(20):
+        if whole:
+            target.add_set(k * INTERVAL, {c: f"{c}{k}".encode() for c in CAMERAS}, 1.0)
+        else:
+            for c in CAMERAS:
+                target.add(c, k * INTERVAL, f"{c}{k}".encode(), 1.0)
+        sets += target.take(1.0)
+    assert [round(s.time / INTERVAL) for s in sets] == list(range(8, 20))
+    assert [s.starts_over for s in sets] == [True] + [False] * 11
+    assert all(len(s.images) == 3 for s in sets)
+    assert (target.late, target.missing, target.duplicates) == (24, 0, 0)
+
+
+def test_clocks_start_over_without_cameras_that_have_stopped() -> None:
+    """A camera that sends no more is not waited for, and one that is alone in its time does not keep the others."""
+    target = Assembler((*CAMERAS, "d"), StreamPolicy(max_wait=0.1), 30.0)
+    feed(target, [(c, 1000 + k * INTERVAL) for k in range(5) for c in (*CAMERAS, "d")])
+    target.take(1.0)
+    images = [(c, k * INTERVAL + 500 * (c == "a")) for k in range(60) for c in CAMERAS]
+    sets = feed(target, images, now=1.0) + target.take(2.0)
+    later = {round(s.time / INTERVAL) for s in sets if s.time < 100}
+    assert later >= set(range(40, 60))
+
+
+def test_cameras_late_by_turns_do_not_start_over() -> None:
+    """Late images of one camera while another goes on, or late ones out of order, are late and nothing else."""
+    target = assembler(StreamPolicy(max_wait=0.0))
+    for k in range(50):
+        feed(target, [("a", k * INTERVAL), ("b", (k - 5) * INTERVAL)], now=k * INTERVAL)
+    assert target.late == 50
+    feed(target, [("a", -k * INTERVAL) for k in range(1, 100)], now=9.0)
+    assert target.late == 149
+    assert target.take(99.0) == []
+
+
+@settings(deadline=None)
 @given(
     frames=st.integers(1, 30),
     lost=st.sets(st.tuples(st.sampled_from(CAMERAS), st.integers(0, 29)), max_size=10),
