@@ -117,12 +117,7 @@ def calibrate_tracks(
             for v, camera in enumerate(cameras)
         )
     )
-    notices = [
-        f"camera {report.name!r}: its video is ahead of that of {names[0]!r} by {report.offset:.2f} frames; cut the"
-        " videos to the same instants before estimating"
-        for report in reports
-        if abs(report.offset) >= 0.5
-    ]
+    notices = [_apart(report.name, report.offset, names[0]) for report in reports if abs(report.offset) >= 0.5]
     if (seconds := len(keypoints) / fps) < _SHORT:
         notices.append(
             f"{seconds:.1f} s of film are little, and cameras may be off by more than is said here: film 10 to 60 s of"
@@ -235,3 +230,13 @@ def _camera(camera: Camera, R: Array, t: Array, focal: float, radial: float) -> 
     K = camera.K.copy()
     K[0, 0] = K[1, 1] = focal
     return Camera(camera.name, camera.size, K, R, t, (radial, 0.0, 0.0, 0.0))
+
+
+def _apart(name: str, offset: float, first: str) -> str:
+    """What to do about a camera whose image i + `offset` shows what image i of the camera `first` shows."""
+    when, late = ("before", "its own") if offset > 0 else ("after", f"the images of {first!r}")
+    frames = abs(offset)
+    return (
+        f"camera {name!r}: its video begins {frames:.2f} frames {when} that of {first!r}; "
+        f"leave out the first {frames:.0f} of {late} before estimating"
+    )
