@@ -81,7 +81,10 @@ def export_triangulation(path: Path) -> None:
 
 
 def export_spatial_network(network: SpatialNetwork, path: Path) -> None:
-    """Write a trained spatial network: `images` uint8 `(N, side, side, 3)` → what it gives."""
+    """Write a trained spatial network.
+
+    `images` uint8 `(N, side, side, 3)` → `keypoints` `(N, J, 3)`, `tokens`, and `alternatives` `(N, J, 3)`.
+    """
     side = network.config.side
     images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
     write_graph(
