@@ -39,17 +39,23 @@ class _Call:
 
 
 class Batcher:
-    """Runs `run` for calls from any thread, as many at once as wait and fit, one run at a time.
+    """Runs `run` for calls from any thread, as many in one run as wait and fit, `lanes` runs at a time.
 
     `run` takes and gives arrays by name, all with one leading axis of items, and must treat each item alone. A run has
     at most `limit` items; larger calls are cut. It does not wait for company unless `wait` seconds are given, which pay
     on a GPU only. Jobs take turns, call by call, so one with many calls cannot hold up the others; calls of a job keep
-    their order. Calls of a job that is over are never run. A call that finds nothing under way is run where it comes
-    from; others in a thread of the batcher, which ends with the last reference to it.
+    their order. Calls of a job that is over are never run. A call that finds a lane free is run where it comes
+    from; others in threads of the batcher, which end with the last reference to it.
     """
 
     def __init__(
-        self, name: str, run: Callable[[Arrays], Arrays], limit: int, stats: Stats | None = None, wait: float = 0.0
+        self,
+        name: str,
+        run: Callable[[Arrays], Arrays],
+        limit: int,
+        stats: Stats | None = None,
+        wait: float = 0.0,
+        lanes: int = 1,
     ) -> None:
         self.name, self.limit = name, limit
         self.stats = Stats() if stats is None else stats
@@ -58,8 +64,8 @@ class Batcher:
         self._waiting: OrderedDict[Job, deque[_Call]] = OrderedDict()  # whose turn is next comes first
         self._items = 0  # that wait
         self._enough = threading.Event()
-        self._busy = False
-        self._thread = ThreadPoolExecutor(1, f"graph-{name}")
+        self._free = lanes
+        self._threads = ThreadPoolExecutor(lanes, f"graph-{name}")
 
     def __call__(self, job: Job, /, **inputs: NDArray[Any]) -> Arrays:
         """The outputs for `inputs`; blocks. Raises what `run` raised, or as `Job.check` where the job was over."""
@@ -88,25 +94,26 @@ class Batcher:
         ]
 
     def _submit(self, job: Job, calls: Sequence[_Call], *, here: bool = False) -> bool:
-        """Puts `calls` in line; whether the next run is to be made `here`, as none is under way."""
+        """Puts `calls` in line; whether the next run is to be made `here`, as a lane is free."""
         with self._lock:
             self._waiting.setdefault(job, deque()).extend(calls)
             self._items += sum(call.size for call in calls)
             if self._items >= self.limit:
                 self._enough.set()
-            if self._busy:
+            if not self._free:
                 return False
-            self._busy = True
+            self._free -= 1
             if not here:
-                self._thread.submit(self._drain)
+                self._threads.submit(self._drain)
             return here
 
     def _go_on(self) -> None:
-        """After a run elsewhere: the thread makes those that have come to wait meanwhile."""
+        """After a run elsewhere: a thread makes those that have come to wait meanwhile."""
         with self._lock:
-            self._busy = bool(self._waiting)
-            if self._busy:
-                self._thread.submit(self._drain)
+            if self._waiting:
+                self._threads.submit(self._drain)
+            else:
+                self._free += 1
 
     def _drain(self) -> None:
         while True:
@@ -116,7 +123,7 @@ class Batcher:
                 batch = self._take()
                 self._enough.clear()
                 if not batch:
-                    self._busy = False
+                    self._free += 1
                     return
             self._execute(batch)
 

@@ -22,6 +22,7 @@ from synpose_model.bundle import BUNDLES, Repository
 from synpose_server.answers import Answers
 from synpose_server.calibrate.estimate import CalibrationRequest, calibrate
 from synpose_server.job import Job
+from synpose_server.lanes import Lanes
 from synpose_server.models import Models
 from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
@@ -124,9 +125,10 @@ class Engine:
         self.settings = settings
         self.stats = Stats()
         shared: Shared = WeakValueDictionary()
+        lanes = Lanes(settings.graph_threads)
         self.served = Models(
             Repository(settings.models or BUNDLES),
-            lambda bundle: Model(bundle, settings.provider, settings.graph_threads, self.stats, shared),
+            lambda bundle: Model(bundle, settings.provider, lanes, self.stats, shared),
             only,
         )
 

@@ -28,6 +28,11 @@ class Provider:
     is_gpu: bool = False
 
     @property
+    def is_cpu(self) -> bool:
+        """Whether ONNX Runtime itself computes, on the threads that it is given."""
+        return self.ort == "CPUExecutionProvider"
+
+    @property
     def wait(self) -> float:
         """Seconds that a batch waits for company."""
         return 0.002 if self.is_gpu else 0.0

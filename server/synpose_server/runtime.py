@@ -16,6 +16,7 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
 from synpose_server.batcher import Arrays, Batcher
 from synpose_server.job import Job
+from synpose_server.lanes import Lanes
 from synpose_server.observe import stage
 from synpose_server.providers import find_provider
 from synpose_server.stats import Stats
@@ -24,10 +25,23 @@ __all__ = ["BatchedGraph", "Graph", "Model", "Readings", "Shared"]
 
 
 class Graph:
-    """One ONNX graph on the provider that was asked for by name; a provider that did not load is a `BundleError`."""
+    """One ONNX graph on the provider that was asked for by name; a provider that did not load is a `BundleError`.
 
-    def __init__(self, path: Path, provider: str = "cpu", threads: int = 1) -> None:
+    On the CPU as many runs may be made at once as `lanes` has threads, of one thread if it is left out: a session has
+    its number of threads for good, so there is one for each that a run may get.
+    """
+
+    def __init__(self, path: Path, provider: str = "cpu", lanes: Lanes | None = None) -> None:
         self.provider = find_provider(provider)
+        self._lanes = Lanes(1) if lanes is None else lanes
+        widths = self._lanes.widths if self.provider.is_cpu else (self._lanes.threads,)
+        self._sessions = {threads: self._loaded(path, threads) for threads in widths}
+        self._session = self._sessions[self._lanes.threads]
+        self.signature = (self._session.get_inputs(), self._session.get_outputs())
+        self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def _loaded(self, path: Path, threads: int) -> Any:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -35,20 +49,24 @@ class Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = self.provider.session(str(path), options)
+            return self.provider.session(str(path), options)
         except BundleError:
             raise
         except Exception as error:  # ORT raises a family of its own for files that are no graphs
             raise BundleError(f"{path.name} cannot be loaded: {error}", field="model") from error
-        self.signature = (self._session.get_inputs(), self._session.get_outputs())
-        self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    @property
+    def at_once(self) -> int:
+        """How many runs may be made at once."""
+        return self._lanes.threads if self.provider.is_cpu else 1
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name for inputs by name, all with a leading axis of items."""
         if self.provider.is_gpu:
             return self._run_bound(inputs)
-        return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
+        with self._lanes.run() as threads:
+            session = self._sessions.get(threads, self._session)
+            return dict(zip(self.outputs, session.run(None, inputs), strict=True))
 
     def _run_bound(self, inputs: Arrays) -> Arrays:
         """A run on the device with as many items as a power of two, the further ones empty; never run on a GPU."""
@@ -77,13 +95,15 @@ def padded(value: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
 class BatchedGraph(Batcher):
     """A graph of a bundle behind its batcher."""
 
-    def __init__(self, bundle: Bundle, kind: str, provider: str, threads: int, stats: Stats | None) -> None:
+    def __init__(self, bundle: Bundle, kind: str, provider: str, lanes: Lanes | None, stats: Stats | None) -> None:
         path = bundle.graphs[kind]
-        self.graph = Graph(path, provider, threads)
+        self.graph = Graph(path, provider, lanes)
         # a graph that bundles share lies in a folder of its own
         owner = bundle.name if path.parent.name == bundle.version else path.parent.name
         batching = self.graph.provider
-        super().__init__(f"{owner}.{kind}", self.graph.run, batching.limit(kind), stats, batching.wait)
+        super().__init__(
+            f"{owner}.{kind}", self.graph.run, batching.limit(kind), stats, batching.wait, self.graph.at_once
+        )
 
 
 Shared: TypeAlias = WeakValueDictionary[tuple[str, str], BatchedGraph]
@@ -115,7 +135,7 @@ class Model:
         self,
         bundle: Bundle,
         provider: str = "cpu",
-        threads: int = 1,
+        lanes: Lanes | None = None,
         stats: Stats | None = None,
         shared: Shared | None = None,
     ) -> None:
@@ -131,7 +151,7 @@ class Model:
             graph = shared.get(key := (kind, bundle.checksums[kind]))
             if graph is None:
                 # the relation graph is tiny: more threads would only wait for each other
-                graph = BatchedGraph(bundle, kind, provider, 1 if kind == "relation" else threads, stats)
+                graph = BatchedGraph(bundle, kind, provider, None if kind == "relation" else lanes, stats)
                 shared[key] = graph
             self.graphs[kind] = graph
         self._reads_tokens = "tokens" in self.graphs["relation"].graph.inputs

@@ -182,6 +182,29 @@ def test_a_call_that_finds_nothing_under_way_is_run_where_it_comes_from() -> Non
     assert batcher(Job(), x=np.ones(1))["x"] == 1
 
 
+def test_lanes_run_at_once_what_would_wait() -> None:
+    """As many runs as there are lanes are under way at once, and no more; those after them share a run."""
+    gate = Gate()
+    batcher = Batcher("lanes", gate, 4, lanes=2)
+
+    def begun(k: int) -> Future[Arrays]:
+        (answer,) = batcher.submit(Job(), {"x": np.array([k])})
+        assert gate.begun.acquire(timeout=10)
+        return answer
+
+    answers = [begun(k) for k in range(2)]
+    answers += [batcher.submit(Job(), {"x": np.array([k])})[0] for k in (2, 3)]
+    assert not gate.begun.acquire(timeout=0.2)
+    gate.open.set()
+    assert [int(answer.result(10)["y"][0]) for answer in answers] == [0, 2, 4, 6]
+    assert sorted(gate.runs) == [[0], [1], [2, 3]]
+    assert gate.begun.acquire(timeout=10)
+    gate.open.clear()
+    answers = [begun(k) for k in range(2)]  # both lanes are free again
+    gate.open.set()
+    assert [int(answer.result(10)["y"][0]) for answer in answers] == [0, 2]
+
+
 def test_answers_that_were_cancelled(crowd: Crowd) -> None:
     """Whoever cancels an answer, before its run or in it, leaves the others theirs."""
     answers = [crowd.batcher.submit(Job(), {"x": np.array([k])})[0] for k in (1, 2)]

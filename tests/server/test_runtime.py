@@ -16,6 +16,7 @@ from synpose.errors import BundleError
 from synpose.skeleton import BODY27, COCO17
 from synpose_model.bundle import Bundle, Repository, write_manifest
 from synpose_server.job import Job
+from synpose_server.lanes import Lanes
 from synpose_server.providers import PROVIDERS, Provider
 from synpose_server.runtime import Graph, Model
 from synpose_server.stats import Stats
@@ -91,6 +92,28 @@ def test_a_graph_tells_its_names() -> None:
     )
     assert set(answer) == set(graph.outputs) == {"joints", "sigma", "view_weights"}
     assert np.isnan(answer["joints"]).all()
+
+
+def test_a_graph_beside_others_runs_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU as many runs at once as there are threads; each in the session of the threads that it gets."""
+    used = []
+
+    class Session(ort.InferenceSession):  # type: ignore[misc]
+        def run(self, *args: Any) -> Any:
+            used.append(self.get_session_options().intra_op_num_threads)
+            return super().run(*args)
+
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    lanes = Lanes(2)
+    graph = Graph(RELATION, lanes=lanes)
+    inputs = {name: np.zeros([1, 1, 2, 17, 3][: len(shape)], np.float32) for name, shape in graph.inputs.items()}
+    inputs |= {"view_mask": np.zeros((1, 1, 2), bool), "origins": np.zeros((1, 1, 2, 3), np.float32)}
+    graph.run(inputs)
+    with lanes.run():
+        graph.run(inputs)
+    assert used == [2, 1]
+    assert graph.at_once == 2
+    assert Graph(RELATION).at_once == 1
 
 
 def windows(count: int) -> list[tuple[Any, ...]]:
