@@ -338,7 +338,7 @@ async def test_nothing_is_run_after_the_deadline(engine: Engine, door: Door) -> 
     """What still waits for its graph when the caller's deadline passes is dropped."""
     graph, counts, go = engine.model("quick").graphs["relation"], engine.stats.counts, threading.Event()
     executed = counts[graph.name, "executed"]
-    graph._thread.submit(go.wait, 10)
+    graph._threads.submit(go.wait, 10)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await door.stub.ModelInfer(request("relation", rays()), timeout=0.3)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
