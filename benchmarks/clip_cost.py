@@ -110,32 +110,35 @@ def record(calibration: Path, videos: Sequence[Path], model: str, folder: Path) 
     _importable()
     from synpose.calibration import read_calibration
     from synpose.options import Options
+    from synpose_server.batcher import Arrays
     from synpose_server.engine import Engine
-    from synpose_server.runtime import Readings
     from synpose_server.settings import Settings
 
     settings = Settings()
     engine = Engine(settings)
     served = engine.model(model)
-    batches: list[np.ndarray] = []
-    read, most = served.read, served.graphs["spatial"].limit
+    batches: list[dict[str, np.ndarray]] = []
+    run, most = served._run, served.graphs["spatial"].limit
 
-    def recorded(crops: np.ndarray) -> Readings:
-        batches.extend(crops[start : start + most] for start in range(0, len(crops), most))
-        return read(crops)
+    def recorded(kind: str, **inputs: np.ndarray) -> Arrays:
+        if kind == "spatial":
+            parts = ({n: x[k : k + most] for n, x in inputs.items()} for k in range(0, len(inputs["images"]), most))
+            batches.extend(parts)
+        return run(kind, **inputs)
 
-    served.read = recorded  # type: ignore[method-assign]
+    served._run = recorded  # type: ignore[method-assign]
     sources = {video.stem: video for video in videos}
     with engine.estimate(read_calibration(calibration), sources, Options(model=model)) as estimation:
         count = sum(1 for _ in estimation)
     folder.mkdir()
-    np.save(folder / "crops.npy", np.concatenate(batches))
+    inputs = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
+    np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
     (folder / "run.json").write_text(
         json.dumps(
             {
                 "graph": str(served.bundle.graphs["spatial"]),
                 "threads": settings.graph_threads,
-                "batches": [len(batch) for batch in batches],
+                "batches": [len(batch["images"]) for batch in batches],
             }
         )
     )
@@ -176,16 +179,18 @@ def _bare(what: str, *paths: str) -> None:
         import onnxruntime as ort
 
         run = json.loads((Path(paths[0]) / "run.json").read_text())
-        crops = np.load(Path(paths[0]) / "crops.npy")
+        inputs = dict(np.load(Path(paths[0]) / "inputs.npz"))
         options = ort.SessionOptions()
         options.intra_op_num_threads = run["threads"]
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the engine: spinning is CPU time
         session = ort.InferenceSession(run["graph"], options, providers=["CPUExecutionProvider"])
-        batches = np.split(crops, np.cumsum(run["batches"])[:-1])
-        session.run(["keypoints"], {"images": batches[0]})
+        ends = np.cumsum(run["batches"])[:-1]
+        parts = zip(*(np.split(value, ends) for value in inputs.values()), strict=True)
+        batches = [dict(zip(inputs, part, strict=True)) for part in parts]
+        session.run(["keypoints"], batches[0])
         started = time.process_time()
         for batch in batches:
-            session.run(["keypoints"], {"images": batch})
+            session.run(["keypoints"], batch)
     print(time.process_time() - started)
 
 

@@ -51,10 +51,22 @@ class Crop:
         out[:, :2] = keypoints[:, :2] @ self.transform[:, :2].T + self.transform[:, 2]
         return out
 
+    def from_image(self, points: Array) -> Array:
+        """Points `(N, 2)` of the image as points of the crop."""
+        return np.asarray((points - self.transform[:, 2]) @ np.linalg.inv(self.transform[:, :2]).T)
+
     def overlap(self, size: tuple[int, int]) -> float:
         """About which share of the crop lies inside an image of `size`: that of a 9×9 grid of its points."""
         points = _GRID * self.side @ self.transform[:, :2].T + self.transform[:, 2]
         return float(((points >= 0) & (points < size)).all(-1).mean())
+
+
+def nowhere(crops: NDArray[np.uint8], joints: int) -> NDArray[np.float32]:
+    """What a spatial graph that expects is told of `crops` `(N, side, side, 3)` by who knows nothing, `(N, joints, 2)`.
+
+    Places far outside of the crops.
+    """
+    return np.full((len(crops), joints, 2), -9.0 * crops.shape[1], np.float32)
 
 
 def letterbox(size: tuple[int, int], long_side: int, multiple: int = 32) -> tuple[Array, tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -29,6 +30,7 @@ __all__ = [
     "export_spatial_network",
     "export_triangulation",
     "rounded",
+    "spatial_inputs",
     "write_graph",
 ]
 
@@ -83,13 +85,23 @@ def export_triangulation(path: Path) -> None:
 def export_spatial_network(network: SpatialNetwork, path: Path) -> None:
     """Write a trained spatial network.
 
-    `images` uint8 `(N, side, side, 3)` → `keypoints` `(N, J, 3)`, `tokens`, and `alternatives` `(N, J, 3)`.
+    `images` uint8 `(N, side, side, 3)`, and `expected` `(N, J, 2)` where the network expects, → `keypoints`
+    `(N, J, 3)`, `tokens`, and `alternatives` `(N, J, 3)`.
     """
-    side = network.config.side
-    images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
-    write_graph(
-        rounded(network), {"images": images}, {"images": {0: _BATCH}}, ["keypoints", "tokens", "alternatives"], path
-    )
+    inputs = spatial_inputs(network)
+    given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    dynamic = {name: {0: _BATCH} for name in given}
+    write_graph(rounded(network), given, dynamic, ["keypoints", "tokens", "alternatives"], path)
+
+
+def spatial_inputs(network: SpatialNetwork) -> dict[str, NDArray[Any]]:
+    """An example of each input of the spatial graph of `network`, for two crops of noise."""
+    side, J = network.config.side, network.config.joints
+    rng = np.random.default_rng(0)
+    inputs: dict[str, NDArray[Any]] = {"images": rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8)}
+    if network.config.expects:
+        inputs["expected"] = rng.uniform(0, side, (2, J, 2)).astype(np.float32)
+    return inputs
 
 
 def export_lifting(network: LiftingNetwork, path: Path) -> None:

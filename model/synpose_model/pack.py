@@ -16,7 +16,7 @@ from torch import nn
 from synpose.errors import BundleError, InvalidInput
 from synpose.skeleton import BODY27
 from synpose_model.bundle import BUNDLES, Bundle, Repository, placed, write_manifest
-from synpose_model.export import export_lifting, export_spatial_network, rounded
+from synpose_model.export import export_lifting, export_spatial_network, rounded, spatial_inputs
 from synpose_model.lifting import LiftingNetwork
 from synpose_model.spatial import SpatialNetwork
 from synpose_model.training.checkpoint import load_network
@@ -129,8 +129,7 @@ def _spatial(name: str, folder: Path) -> _Spatial:
         raise InvalidInput(f"{path} holds no spatial network", field="spatial")
     graph = folder / "spatial.onnx"
     export_spatial_network(spatial, graph)
-    images = np.random.default_rng(0).integers(0, 256, (2, spatial.config.side, spatial.config.side, 3), dtype=np.uint8)
-    _compare(rounded(spatial), graph, {"images": images}, _TOLERANCE_PIXELS)
+    _compare(rounded(spatial), graph, spatial_inputs(spatial), _TOLERANCE_PIXELS)
     origin = {"spatial": config.to_dict()}
     if spatial.config.embedding != "patches":
         origin["trunk"] = _TRUNK.format(spatial.config.embedding.capitalize())

@@ -8,11 +8,13 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
+from synpose_model.crop import nowhere
 
 __all__ = ["quantise_spatial"]
 
@@ -35,7 +37,9 @@ def quantise_spatial(graph: Path, path: Path, crops: NDArray[np.uint8]) -> None:
     with tempfile.TemporaryDirectory() as name, _quiet():
         folded = Path(name) / "folded.onnx"  # weights are stored as float16: no quantiser looks behind their casts
         quant_pre_process(str(graph), str(folded), skip_symbolic_shape=True)
-        nodes = onnx.load(str(folded)).graph.node
+        whole = onnx.load(str(folded)).graph
+        nodes = whole.node
+        expects = [value.type.tensor_type.shape.dim[1].dim_value for value in whole.input if value.name == "expected"]
         end = next((i for i, node in enumerate(nodes) if node.op_type == "Resize"), 0)
         convolutions = [i for i, node in enumerate(nodes[:end]) if node.op_type == "Conv"]
         if not convolutions:
@@ -43,7 +47,7 @@ def quantise_spatial(graph: Path, path: Path, crops: NDArray[np.uint8]) -> None:
         quantize_static(
             str(folded),
             str(path),
-            _Crops(crops),
+            _Crops(crops, *expects),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_KINDS,
             nodes_to_exclude=[node.name for node in nodes[convolutions[-1] :]],  # that one leads into the pyramid
@@ -56,14 +60,17 @@ def quantise_spatial(graph: Path, path: Path, crops: NDArray[np.uint8]) -> None:
 
 
 class _Crops:
-    """Crops batch by batch, as the quantiser asks for them."""
+    """Crops batch by batch, as the quantiser asks for them; of `joints` joints nothing is expected."""
 
-    def __init__(self, crops: NDArray[np.uint8]) -> None:
+    def __init__(self, crops: NDArray[np.uint8], joints: int = 0) -> None:
+        self._joints = joints
         self._batches = iter(np.split(crops, range(_BATCH, len(crops), _BATCH)))
 
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {"images": batch}
+        if batch is None:
+            return None
+        return {"images": batch, **({"expected": nowhere(batch, self._joints)} if self._joints else {})}
 
 
 @contextlib.contextmanager

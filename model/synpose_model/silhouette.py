@@ -32,9 +32,10 @@ def silhouette(crop: Crop, camera: Camera, joints: Array) -> NDArray[np.bool_]:
     points = camera.project(joints)
     if not np.isfinite(points).all():
         return mask.astype(np.bool_)
-    inverse = np.linalg.inv(crop.transform[:, :2])
-    at = np.rint((points - crop.transform[:, 2]) @ inverse.T).astype(int)
-    metre = camera.K[0, 0] / np.linalg.norm(joints.mean(0) - camera.center) * np.sqrt(np.linalg.det(inverse))
+    at = np.rint(crop.from_image(points)).astype(int)
+    metre = (
+        camera.K[0, 0] / np.linalg.norm(joints.mean(0) - camera.center) / np.sqrt(np.linalg.det(crop.transform[:, :2]))
+    )
     width = max(1, round(2 * _LIMB * metre))
     cv2.fillConvexPoly(mask, cv2.convexHull(at[_TRUNK]), 1)
     cv2.polylines(mask, [at[_TRUNK]], True, 1, width)

@@ -31,6 +31,7 @@ __all__ = [
 
 _NEAR = 0.06  # share of the crop: heatmap cells whose guesses are this near the best one belong to the same peak
 _SHARP = 0.03  # share of the crop: expected error at which a score is halved
+_AROUND = 0.04  # share of the crop: how far around the place where a joint is expected the cells are told of it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class SpatialConfig:
 
     `embedding` is `thunder` or `lightning` (a frozen MoveNet trunk) or `patches` (raw pixels of `side`² crops).
     `window` 0 is global attention. `token` is the width of what the relation module gets, 0: none. `keypoints` are read
-    off `heatmaps`, or regressed from the `token` as in the paper.
+    off `heatmaps`, or regressed from the `token` as in the paper. With `expects` the network is also told where the
+    joints of the person are expected, so that it knows whose joints to read where a crop shows several people.
     """
 
     embedding: str = "thunder"
@@ -54,6 +56,7 @@ class SpatialConfig:
     joints: int = 27
     token: int = 64
     keypoints: str = "heatmaps"
+    expects: bool = False
 
     @property
     def cells(self) -> int:
@@ -76,7 +79,11 @@ class Heatmaps(NamedTuple):
 
 
 class SpatialModule(nn.Module):
-    """Maps `(N, channels, h, w)` → `Heatmaps` and tokens `(N, token)`."""
+    """Maps `(N, channels, h, w)` → `Heatmaps` and tokens `(N, token)`.
+
+    One that `expects` also takes where each joint is expected, `(N, J, 2)` in shares of the crop; a place far outside
+    of it, or none at all, says nothing.
+    """
 
     def __init__(self, config: SpatialConfig) -> None:
         super().__init__()
@@ -85,6 +92,11 @@ class SpatialModule(nn.Module):
         dims = config.dims
         self.embed = nn.Conv2d(channels, dims[0], config.patch, config.patch)
         self.embed_norm = nn.LayerNorm(dims[0])
+        if config.expects:
+            self.expect = nn.Linear(config.joints, dims[0], bias=False)
+            nn.init.zeros_(self.expect.weight)
+            self.register_buffer("steps", (torch.arange(config.cells) + 0.5) / config.cells, persistent=False)
+            self.steps: Tensor
         self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
         side, drops = config.cells, torch.linspace(0, config.drop, sum(config.depths)).tolist()
         for stage, (dim, depth, heads) in enumerate(zip(dims, config.depths, config.heads, strict=True)):
@@ -113,9 +125,15 @@ class SpatialModule(nn.Module):
         else:
             self.regress = nn.Linear(width, 4 * J)
 
-    def forward(self, x: Tensor) -> tuple[Heatmaps, Tensor]:
+    def forward(self, x: Tensor, expected: Tensor | None = None) -> tuple[Heatmaps, Tensor]:
         levels = []
-        x = self.embed_norm(self.embed(x).permute(0, 2, 3, 1))  # (N, S, S, dim)
+        x = self.embed(x).permute(0, 2, 3, 1)  # (N, S, S, dim)
+        if expected is not None:
+            across, down = (
+                (-(self.steps[:, None] - at[:, None]).square() / (2 * _AROUND**2)).exp() for at in expected.unbind(-1)
+            )  # (N, S, J)
+            x = x + self.expect(down[:, :, None] * across[:, None])
+        x = self.embed_norm(x)
         for index, stage in enumerate(self.stages):
             if index:
                 x = self.merges[index - 1](x)
@@ -181,7 +199,8 @@ def alternatives_of(maps: Heatmaps, keypoints: Tensor) -> Tensor:
 class SpatialNetwork(nn.Module):
     """The spatial graph: `images` uint8 `(N, side, side, 3)` RGB → `keypoints` `(N, J, 3)` in crop pixels, `tokens`.
 
-    And `alternatives` `(N, J, 3)`, where else the joints may be.
+    And `alternatives` `(N, J, 3)`, where else the joints may be. A network that `expects` is given `expected`
+    `(N, J, 2)`, too, in crop pixels: where the joints of the person may be, far outside of the crop if nobody knows.
 
     With a trunk, only `module` is trained: `trunk` and `heatmap` are MoveNet's own.
     """
@@ -195,17 +214,20 @@ class SpatialNetwork(nn.Module):
             movenet = MoveNet(config.embedding).requires_grad_(False)
             self.trunk, self.heatmap = movenet.trunk, movenet.heatmap
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, expected: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        if expected is not None:
+            expected = (expected + 0.5) / self.config.side
         if self.config.embedding == "patches":
-            maps, tokens = self.module(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
+            maps, tokens = self.module(images.permute(0, 3, 1, 2).float() / 127.5 - 1, expected)
         else:
-            maps, tokens = self.from_features(self.trunk(images))
+            maps, tokens = self.from_features(self.trunk(images), expected)
         keypoints = keypoints_of(maps)
         return self._in_pixels(keypoints), tokens, self._in_pixels(alternatives_of(maps, keypoints))
 
-    def from_features(self, features: Tensor) -> tuple[Heatmaps, Tensor]:
+    def from_features(self, features: Tensor, expected: Tensor | None = None) -> tuple[Heatmaps, Tensor]:
         """What the trunk's `features` `(N, 24, h, w)` give: the part that is trained."""
-        out: tuple[Heatmaps, Tensor] = self.module(torch.cat((features, self.heatmap(features).sigmoid()), 1))
+        maps = torch.cat((features, self.heatmap(features).sigmoid()), 1)
+        out: tuple[Heatmaps, Tensor] = self.module(maps, expected)
         return out
 
     def _in_pixels(self, keypoints: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from synpose.errors import BundleError
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
+from synpose_model.crop import nowhere
 from synpose_server.batcher import Arrays, Batcher
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
@@ -155,6 +156,7 @@ class Model:
                 shared[key] = graph
             self.graphs[kind] = graph
         self._reads_tokens = "tokens" in self.graphs["relation"].graph.inputs
+        self.expects = "expected" in self.graphs["spatial"].graph.inputs
         self.skeleton = self.keypoint_skeleton = bundle.skeleton
         try:
             self._run_once()
@@ -195,9 +197,17 @@ class Model:
         raise ValueError(f"{shape} keypoints for {self.skeleton.name}")
 
     @stage("spatial")
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
-        """What is seen in crops `(N, S, S, 3)` RGB."""
-        out = {name: value.astype(np.float64) for name, value in self._run("spatial", images=crops).items()}
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
+        """What is seen in crops `(N, S, S, 3)` RGB of people whose joints are `expected` `(N, K, 2)` in their pixels.
+
+        NaN is for joints of which nothing is known; a graph that expects nothing is not told.
+        """
+        inputs: dict[str, NDArray[Any]] = {"images": crops}
+        if self.expects:
+            untold = nowhere(crops, len(self.skeleton))
+            told = untold if expected is None else np.where(np.isfinite(expected), expected, untold)
+            inputs["expected"] = told.astype(np.float32)
+        out = {name: value.astype(np.float64) for name, value in self._run("spatial", **inputs).items()}
         keypoints = out["keypoints"]
         tokens = out.get("tokens", np.zeros((len(crops), 0)))
         return Readings(keypoints, tokens, out.get("alternatives", np.zeros_like(keypoints)))

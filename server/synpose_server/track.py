@@ -326,17 +326,23 @@ class Tracker:
 
     def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
         """Crop, read, lift and check every track; tracks that cannot be seen are left out."""
-        crops, places = [], []
+        crops, places, told = [], [], []
         for row, track in enumerate(self._tracks):
             for view, image in enumerate(images):
                 crop = self._crop(track, view, image)
                 if crop is None or image is None or _is_blank(pixels := crop.read(image)):
                     continue
-                crops.append((crop, self._alone(track, view, crop, pixels)))
+                alone = self._alone(track, view, crop, pixels)
+                crops.append((crop, alone))
                 places.append((row, view))
+                if self.model.expects:
+                    # where others are painted over the gap shows it: told twice, the graph believes what was wrong
+                    told.append(
+                        self._told(track, view, crop) if alone is pixels else np.full_like(track.ahead[:, :2], np.nan)
+                    )
         if not crops:
             return []
-        read = self.model.read(np.stack([pixels for _, pixels in crops]))
+        read = self.model.read(np.stack([pixels for _, pixels in crops]), np.stack(told) if told else None)
         N, V, K = len(self._tracks), len(self.rig), read.keypoints.shape[1]
         as_read, keypoints, directions = (np.zeros((N, V, K, 3)) for _ in range(3))
         tokens = np.zeros((N, V, read.tokens.shape[1]))
@@ -368,6 +374,10 @@ class Tracker:
             return pixels
         own = silhouette(crop, camera, track.expected[:_FOUND])
         return paint_over(pixels, np.any(others, axis=0) & ~own)
+
+    def _told(self, track: _Track, view: int, crop: Crop) -> Array:
+        """Where in `crop` the joints of `track` are to be seen, `(J, 2)`; NaN of someone who was only just found."""
+        return crop.from_image(self.rig.cameras[view].project(track.ahead))
 
     def _strangers(self, keypoints: Array) -> NDArray[np.bool_]:
         """Which of the `keypoints` `(N, V, K, 3)` of which track are someone else's, `(N, V, K)`."""

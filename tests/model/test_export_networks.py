@@ -57,6 +57,23 @@ def test_the_spatial_graph_answers_what_the_network_answers(tmp_path: Path) -> N
             np.testing.assert_allclose(onnxs, torchs.numpy(), atol=1e-2, rtol=1e-3)
 
 
+def test_the_graph_of_a_network_that_expects_is_told_what(tmp_path: Path) -> None:
+    """In pixels of the crop, for any number of crops."""
+    torch.manual_seed(0)
+    network = SpatialNetwork(replace(PRESETS["testing"].spatial, expects=True))
+    network.module.expect.weight.data.normal_()
+    export_spatial_network(network, tmp_path / "spatial.onnx")
+    run, network = session(tmp_path / "spatial.onnx"), rounded(network)
+    for count in (1, 5):
+        images = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8)
+        told = torch.rand(count, 27, 2) * 32
+        with torch.inference_mode():
+            expected = network(images, told)
+        got = run.run(None, {"images": images.numpy(), "expected": told.numpy()})
+        for torchs, onnxs in zip(expected, got, strict=True):
+            np.testing.assert_allclose(onnxs, torchs.numpy(), atol=1e-2, rtol=1e-3)
+
+
 def test_weights_are_stored_as_halves_and_nothing_is_lost(tmp_path: Path) -> None:
     """Rounding changes the copy, to float16 numbers, and the graph keeps them as such; the network stays as it was."""
     torch.manual_seed(0)

@@ -56,6 +56,25 @@ def test_a_config_without_a_token_still_has_the_last_stages_width() -> None:
     assert network(replace(TESTING, token=0)).module(torch.zeros(1, 3, 32, 32))[1].shape == (1, 32)
 
 
+def test_what_is_expected_leads_the_network_and_nothing_else_does() -> None:
+    """A new network does not listen yet; one that does, to what is expected within the crop alone."""
+    config = replace(PRESETS["testing-trunk"].spatial, expects=True)
+    spatial = network(config)
+    images = torch.randint(0, 256, (2, config.side, config.side, 3), dtype=torch.uint8)
+    nowhere = torch.full((2, 27, 2), -9.0 * config.side)
+    here = torch.full((2, 27, 2), 0.5 * config.side)
+    with torch.inference_mode():
+        untold = spatial(images)[0]
+        assert torch.equal(spatial(images, here)[0], untold)
+        spatial.module.expect.weight.normal_()
+        assert torch.equal(spatial(images, nowhere)[0], untold)
+        one = nowhere.clone()
+        one[1, 4] = here[1, 4]
+        led = spatial(images, one)[0]
+    assert torch.equal(led[0], untold[0])
+    assert not torch.allclose(led[1], untold[1], atol=1e-2)
+
+
 def peaks(places: list[tuple[float, float]], logits: list[float], spread: float = 0.01) -> Heatmaps:
     """One joint whose cells say `places`."""
     return Heatmaps(

@@ -92,11 +92,12 @@ class PaintedModel:
     skeleton: Skeleton = COCO17
     keypoint_skeleton: Skeleton = COCO17
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(name="painted"))
+    expects: bool = False
 
     def bound(self, job: Job) -> Self:
         return self
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         answers = []
         views = []
         for crop in crops:

@@ -27,7 +27,7 @@ class Windowed(PaintedModel):
 
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(window=5, look_ahead=2))
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         return super().read(crops)._replace(tokens=np.array(self.crops[-1], float)[:, None])
 
     def relate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 
 from synpose.errors import BundleError
 from synpose.skeleton import BODY27, COCO17
@@ -146,15 +148,25 @@ def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, pr
     monkeypatch.setattr(stats, "batch", lambda graph, size, *times: sizes.setdefault(graph, []).append(size))
     alone, crowded = Model(DEFAULT), Model(DEFAULT, provider, stats=stats)
     images, rays = crops(8, DEFAULT.crop_size), windows(24)
+    together = threading.Barrier(len(images))
+
+    def relate(given: tuple[Any, ...]) -> tuple[Any, ...]:
+        together.wait(60)  # eight at a time
+        return crowded.bound(Job()).relate(*given)
+
+    def read_one(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        together.wait(60)
+        keypoints: NDArray[np.float64] = crowded.bound(Job()).read(image[None]).keypoints[0]
+        return keypoints
+
     with ThreadPoolExecutor(len(rays)) as pool:
-        related = list(pool.map(lambda given: crowded.bound(Job()).relate(*given), rays))
-        read = list(pool.map(lambda image: crowded.bound(Job()).read(image[None])[0][0], images))
+        related, read = list(pool.map(relate, rays)), list(pool.map(read_one, images))
     for given, answer in zip(rays, related, strict=True):
         for one, other in zip(answer, alone.relate(*given), strict=True):
             assert one.shape == other.shape
             assert one == pytest.approx(other, abs=1e-3, nan_ok=True)
-    for image, answer in zip(images, read, strict=True):
-        assert answer == pytest.approx(alone.read(image[None])[0][0], abs=1e-2)
+    for image, keypoints in zip(images, read, strict=True):
+        assert keypoints == pytest.approx(alone.read(image[None])[0][0], abs=1e-2)
     assert max(sizes["default.spatial"]) > 1
     assert max(sizes["default.relation"]) > 1
 

@@ -137,7 +137,7 @@ class FrontFirst(PaintedModel):
 
     asked: list[int] = field(default_factory=list)  # how many windows each batch had
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         people, answers = self.people, []
         for crop in crops:
             view = int(np.median(crop[..., 2][crop[..., 2] > 0])) // 20 - 1
@@ -226,7 +226,7 @@ class GrabsWrist(PaintedModel):
     owner: Array | None = None
     other: Array = field(default_factory=lambda: STANDING)
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         answers = (read := super().read(crops)).keypoints
         if self.owner is not None:
             camera = self.rig.cameras[0]
@@ -240,7 +240,7 @@ class GrabsWrist(PaintedModel):
 class SeesTwice(PaintedModel):
     """From its third call on it takes in the first crop the left wrist for the right one; it says where else it is."""
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         read = super().read(crops)
         if len(self.crops) > 2:
             read.alternatives[0, WRIST] = read.keypoints[0, WRIST] * (1, 1, 0.8)
@@ -261,12 +261,53 @@ def test_of_two_places_the_expected_one_is_taken(cameras: int) -> None:
 
 
 @dataclass
+class Expects(PaintedModel):
+    """A network that is told what to expect."""
+
+    expects: bool = True
+    told: list[Array | None] = field(default_factory=list)
+    said: list[Array] = field(default_factory=list)
+
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
+        read = super().read(crops)
+        self.told.append(expected)
+        self.said.append(read.keypoints[..., :2])
+        return read
+
+
+def test_a_network_is_told_where_joints_are_expected() -> None:
+    """After two poses, where they go on to; of nothing before, nor where others are painted over."""
+    model = Expects(circle_rig(3))
+    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
+    for t in range(6):
+        model.people = [STANDING + (0.02 * t, 0.01 * t, 0)]
+        tracker.step([painted(v) for v in range(3)])
+    for t, (told, said) in enumerate(zip(model.told, model.said, strict=True)):
+        assert told is not None
+        assert told.shape == (3, 17, 2)
+        if t < 2:
+            assert np.isnan(told).all()
+        else:
+            assert np.abs(told - said).max() < 1
+    model.expects = False
+    tracker.step([painted(v) for v in range(3)])
+    assert model.told[-1] is None
+    model.expects, model.people = True, [STANDING, STANDING + (0.6, 0, 0)]
+    tracker = Tracker(model, model.rig, 2)  # type: ignore[arg-type]
+    for _ in range(4):
+        tracker.step([painted(v) for v in range(3)])
+    told = model.told[-1]
+    assert told is not None
+    assert 0 < np.isnan(told).all((1, 2)).sum() < len(told) == 6
+
+
+@dataclass
 class SeesEverywhere(PaintedModel):
     """A network that sees in crops of one colour the person whom it saw last."""
 
     last: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         blank = crops.std((1, 2, 3)) < 5
         if not blank.any():
             self.last = crops
@@ -301,7 +342,7 @@ class KeepsCrops(PaintedModel):
 
     last: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         self.last = crops
         return super().read(crops)
 
@@ -447,7 +488,7 @@ class Averaging(PaintedModel):
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(window=4, look_ahead=2))
     windows: list[int] = field(default_factory=list)
 
-    def read(self, crops: NDArray[np.uint8]) -> Readings:
+    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
         return super().read(crops)._replace(tokens=np.array(self.crops[-1], float)[:, None])
 
     def relate(

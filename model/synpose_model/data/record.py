@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
 from synpose_model.data.errors import Errors, azimuth, collect
+from synpose_model.data.expectation import expectation
 from synpose_model.data.rendered import RenderedClip, read_clips
 from synpose_model.data.sightings import Sighting
 from synpose_model.movenet import VARIANTS
@@ -92,14 +93,18 @@ def _trained(path: Path) -> Says:
 
     def say(clip: RenderedClip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         F, V = clip.pixels.shape[:2]
-        keypoints, tokens = [], []
+        chance, keypoints, tokens = np.random.default_rng(0), [], []
+        pixels, visibility = clip.pixels.reshape(F * V, -1, 2), clip.visibility.reshape(F * V, -1)
         with torch.inference_mode():
             for start in range(0, F * V, _BATCH):
                 some = np.arange(start, min(start + _BATCH, F * V))
-                maps, token = module(torch.from_numpy(clip.inputs(some, module.config)))
+                told = None
+                if module.config.expects:
+                    told = torch.from_numpy(expectation(chance, pixels[some], visibility[some]))
+                maps, token = module(torch.from_numpy(clip.inputs(some, module.config)), told)
                 keypoints.append(keypoints_of(maps).numpy())
                 tokens.append(token.numpy())
-        at, told = np.concatenate(keypoints), np.concatenate(tokens)
-        return at.reshape(F, V, *at.shape[1:]), told.reshape(F, V, -1)
+        at, all_tokens = np.concatenate(keypoints), np.concatenate(tokens)
+        return at.reshape(F, V, *at.shape[1:]), all_tokens.reshape(F, V, -1)
 
     return say

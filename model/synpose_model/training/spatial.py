@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from synpose.errors import InvalidInput
+from synpose_model.data.expectation import expectation
 from synpose_model.data.rendered import RenderedClip, read_clips
 from synpose_model.data.trunk import GRAPHS
 from synpose_model.movenet import MoveNet
@@ -64,10 +65,13 @@ class SpatialTask:
         pixels, visibility = images.pixels[chosen], images.visibility[chosen]
         gains = generator.normal(0, self.config.noise, (len(chosen), maps.shape[1], 1, 1))
         maps *= np.exp(gains).astype(np.float32)
-        return _tensors(maps, pixels, visibility, self.config.hidden)
+        tensors = _tensors(maps, pixels, visibility, self.config.hidden)
+        if self.config.network.expects:
+            tensors["expected"] = torch.from_numpy(expectation(generator, pixels, visibility))
+        return tensors
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
-        logits, places, spreads = network(batch["maps"])
+        logits, places, spreads = network(batch["maps"], batch.get("expected"))
         maps = Heatmaps(logits, places, spreads)
         loss = mixture_loss(maps, batch["pixels"], batch["weights"])
         return loss, {}
@@ -76,12 +80,18 @@ class SpatialTask:
         """Errors in thousandths of the crop: of seen joints, median and mean; of COCO's, beside MoveNet's own."""
         images, device = self._validation, next(network.parameters()).device
         chosen = np.linspace(0, len(images) - 1, min(len(images), self.config.most_images)).astype(int)
-        found, losses = [], []
+        chance = np.random.default_rng(0)
+        found, blind, losses = [], [], []
         for start in range(0, len(chosen), 64):
             some = chosen[start : start + 64]
             batch = _tensors(images.inputs(some), images.pixels[some], images.visibility[some], 0.5)
+            if self.config.network.expects:
+                told = expectation(chance, images.pixels[some], images.visibility[some])
+                batch["expected"] = torch.from_numpy(told)
             batch = {name: value.to(device) for name, value in batch.items()}
-            maps = Heatmaps(*network(batch["maps"]))
+            maps = Heatmaps(*network(batch["maps"], batch.get("expected")))
+            if self.config.network.expects:
+                blind.append(keypoints_of(Heatmaps(*network(batch["maps"], None))).cpu().numpy())
             losses.append(float(mixture_loss(maps, batch["pixels"], batch["weights"])))
             found.append(keypoints_of(maps).cpu().numpy())
         keypoints = np.concatenate(found)
@@ -92,7 +102,11 @@ class SpatialTask:
         limbs = np.zeros(27, bool)
         limbs[5:17] = True
         limb = seen & limbs
-        return {
+        untold = {}
+        if blind:
+            blind_error = 1e3 * np.linalg.norm(np.concatenate(blind)[..., :2] - pixels, axis=-1)
+            untold = {"untold_limbs_mean": float(blind_error[limb].mean())}
+        return untold | {
             "loss": float(np.mean(losses)),
             "seen_mean": float(error[seen].mean()),
             "limbs_mean": float(error[limb].mean()),
@@ -127,8 +141,8 @@ class _Cached(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        said, _ = self.network.module(maps)
+    def forward(self, maps: Tensor, expected: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        said, _ = self.network.module(maps, expected)
         return said.logits, said.places, said.spreads
 
 

@@ -36,6 +36,8 @@ SPATIAL = SpatialTaskConfig(
 SIGHTINGS = replace(RAYS, network=replace(RAYS.network, token=5))
 PIXELS = replace(SPATIAL, network=replace(SPATIAL.network, embedding="patches", side=32, patch=8))
 
+EXPECTS = replace(SPATIAL, network=replace(SPATIAL.network, expects=True))
+
 RIG = Rig(
     tuple(Camera(name, (64, 48), np.diag((50.0, 50, 1)), np.eye(3), (x, 0, 4)) for x, name in enumerate(("a", "b")))
 )
@@ -100,7 +102,7 @@ def losses(task: Task, seed: int) -> list[float]:
     return out
 
 
-@pytest.mark.parametrize("name", ["rays", "sightings", "spatial", "spatial from pixels"])
+@pytest.mark.parametrize("name", ["rays", "sightings", "spatial", "spatial that expects", "spatial from pixels"])
 def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path) -> None:
     """Three steps repeat to the last digit, whatever was drawn before; another seed gives others."""
 
@@ -109,6 +111,7 @@ def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path
             "rays": RaysTask(RAYS, data),
             "sightings": SightingsTask(SIGHTINGS, data),
             "spatial": SpatialTask(SPATIAL, data),
+            "spatial that expects": SpatialTask(EXPECTS, data),
             "spatial from pixels": SpatialTask(PIXELS, data),
         }
         return tasks[name]
