@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--litserve", metavar="PYTHON")
     parser.add_argument("--pytriton", metavar="PYTHON")
+    parser.add_argument("--workers", type=int, default=1, help="of these two, among whom the threads are divided")
     args = parser.parse_args()
     work = workload(args.cameras, args.width, args.model, count=8)
     with ExitStack() as stack:
@@ -69,7 +70,7 @@ def main() -> None:
         settings = {"SYNPOSE_MAX_STREAMS": "64", "SYNPOSE_MAX_UPLOADS": "64"}
         server = stack.enter_context(loopback(settings))
         peers = {
-            name: stack.enter_context(peer(name, python, unary))
+            name: stack.enter_context(peer(name, python, unary, args.workers))
             for name, python in (("litserve", args.litserve), ("pytriton", args.pytriton))
             if python
         }
@@ -210,11 +211,11 @@ def cpu_of_all(pid: int) -> float:
 
 
 @contextmanager
-def peer(name: str, python: str, folder: Path) -> Iterator[tuple[str, int, int]]:
+def peer(name: str, python: str, folder: Path, workers: int) -> Iterator[tuple[str, int, int]]:
     """Another server, ready; its python, its port and its process."""
     port = free_port()
     mode = ["serve"] if name == "pytriton" else []
-    command = [python, str(PEERS / f"{name}_peer.py"), *mode, str(folder), str(port)]
+    command = [python, str(PEERS / f"{name}_peer.py"), *mode, str(folder), str(port), str(workers)]
     health = f"http://127.0.0.1:{port}/" + ("v2/models/pose/ready" if name == "pytriton" else "health")
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, env=clean(python), stdout=quiet, stderr=quiet, start_new_session=True) as process:

@@ -1,4 +1,4 @@
-"""LitServe before the bare work: python litserve_peer.py FOLDER PORT, in an environment with litserve."""
+"""LitServe before the bare work: python litserve_peer.py FOLDER PORT WORKERS, in an environment with litserve."""
 
 import base64
 import sys
@@ -7,10 +7,12 @@ from pathlib import Path
 import litserve as ls
 from work import Work
 
+WORKERS = int(sys.argv[3])
+
 
 class Api(ls.LitAPI):
     def setup(self, device):
-        self.work = Work(Path(sys.argv[1]))
+        self.work = Work(Path(sys.argv[1]), WORKERS)
 
     def decode_request(self, request):
         return [base64.b64decode(image) for image in request["images"]]
@@ -23,4 +25,5 @@ class Api(ls.LitAPI):
 
 
 if __name__ == "__main__":
-    ls.LitServer(Api(), accelerator="cpu").run(port=int(sys.argv[2]), generate_client_file=False)
+    server = ls.LitServer(Api(), accelerator="cpu", workers_per_device=WORKERS)
+    server.run(port=int(sys.argv[2]), generate_client_file=False)

@@ -16,15 +16,19 @@ import simplejpeg
 
 
 class Work:
-    """`folder` holds `work.json` (threads, graphs by kind, kinds of the runs in order) and `K.npz`, inputs of run K."""
+    """`folder` holds `work.json` (threads, graphs by kind, kinds of the runs in order) and `K.npz`, inputs of run K.
 
-    def __init__(self, folder: Path) -> None:
+    One of several `workers` at the same work has its share of the threads.
+    """
+
+    def __init__(self, folder: Path, workers: int = 1) -> None:
         told = json.loads((folder / "work.json").read_text())
-        self.pool = ThreadPoolExecutor(told["threads"])
+        threads = max(1, told["threads"] // workers)
+        self.pool = ThreadPoolExecutor(threads)
         self.sessions = {}
         for kind, path in told["graphs"].items():
             options = ort.SessionOptions()
-            options.intra_op_num_threads = 1 if kind == "relation" else told["threads"]
+            options.intra_op_num_threads = 1 if kind == "relation" else threads
             options.inter_op_num_threads = 1
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self.sessions[kind] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
