@@ -22,7 +22,7 @@ _MOST_SECONDS = 600.0
 WAYS = ["single", pytest.param("ray", marks=pytest.mark.ray)]
 
 
-@pytest.fixture(scope="session", params=WAYS)
+@pytest.fixture(scope="module", params=WAYS)  # an idle Ray beside all other tests would cost them time
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`synpose serve` as a process that must end when it is told to."""
     over_ray = request.param == "ray"
