@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from synpose_model.image import Image
 
-__all__ = ["IN_VIEW", "MARGIN", "Crop", "letterbox"]
+__all__ = ["IN_VIEW", "MARGIN", "NOWHERE", "Crop", "letterbox", "nowhere"]
 
 MARGIN = 1.3
 """Width of a crop over the extent of the person's joints, in training as in the server."""
 
 IN_VIEW = 0.3
 """Least share of a crop that must lie inside the image for it to be read."""
+
+NOWHERE = -9.0
+"""In shares of a crop a place that is far outside of it: where a joint is expected of which nobody knows."""
 
 Array = NDArray[np.float64]
 
@@ -64,9 +67,9 @@ class Crop:
 def nowhere(crops: NDArray[np.uint8], joints: int) -> NDArray[np.float32]:
     """What a spatial graph that expects is told of `crops` `(N, side, side, 3)` by who knows nothing, `(N, joints, 2)`.
 
-    Places far outside of the crops.
+    In pixels of the crops.
     """
-    return np.full((len(crops), joints, 2), -9.0 * crops.shape[1], np.float32)
+    return np.full((len(crops), joints, 2), NOWHERE * crops.shape[1], np.float32)
 
 
 def letterbox(size: tuple[int, int], long_side: int, multiple: int = 32) -> tuple[Array, tuple[int, int]]:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose.skeleton import BODY27
+from synpose_model.crop import NOWHERE
 
-__all__ = ["UNKNOWN", "expectation"]
-
-UNKNOWN = -9.0  # shares of the crop: a place that is far outside of any
+__all__ = ["expectation"]
 
 _NONE, _MISSING = 0.15, 0.03  # shares of the crops of which, and of the joints in others of which, nothing is expected
 _SPREAD, _VARIED = 0.01, 0.6  # shares of the crop: the usual error of a pose, and by how much its logarithm varies
@@ -27,24 +26,27 @@ _LIMBS = (("elbow", "wrist"), ("knee", "ankle", "toe", "heel"))
 _QUICK = np.array([1.6 if any(part in name for part in _ENDS) else 0.9 for name in BODY27.joints])
 
 
+def _exchanged(parts: tuple[str, ...]) -> NDArray[np.int64]:
+    """Which joint is taken for each where the joints of `parts` are exchanged between left and right."""
+    pairs = zip(BODY27.joints, BODY27.mirror, strict=True)
+    return np.array([other if any(part in name for part in parts) else j for j, (name, other) in enumerate(pairs)])
+
+
+_EXCHANGES = ((np.array(BODY27.mirror), _TURNED), *((_exchanged(parts), _SWAPPED) for parts in _LIMBS))
+
+
 def expectation(
     rng: np.random.Generator, pixels: NDArray[np.float32], visibility: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Expected places `(N, 27, 2)` of joints that are at `pixels` `(N, 27, 2)`, both in shares of the crop.
 
-    `visibility` `(N, 27)` as COCO counts: 2 is seen.
+    `NOWHERE` where nothing is expected. `visibility` `(N, 27)` as COCO counts: 2 is seen.
     """
     N = len(pixels)
     usual = _SPREAD * np.exp(rng.normal(0, _VARIED, (N, 1))) * _QUICK * np.where(visibility == 2, 1.0, _HIDDEN)
     at = pixels.astype(np.float64)
-    for group, share in ((None, _TURNED), *((parts, _SWAPPED) for parts in _LIMBS)):
-        mirror = np.array(
-            [
-                BODY27.mirror[j] if group is None or any(part in name for part in group) else j
-                for j, name in enumerate(BODY27.joints)
-            ]
-        )
-        at = np.where((rng.random(N) < share)[:, None, None], at[:, mirror], at)
+    for exchanged, share in _EXCHANGES:
+        at = np.where((rng.random(N) < share)[:, None, None], at[:, exchanged], at)
     at = (
         at
         + usual[..., None] * rng.standard_t(_TAIL, (N, 27, 2))
@@ -52,4 +54,4 @@ def expectation(
     )
     at += np.where(rng.random((N, 27, 1)) < _WRONG, rng.normal(0, _FAR, (N, 27, 2)), 0.0)
     unknown = (rng.random((N, 1)) < _NONE) | (rng.random((N, 27)) < _MISSING)
-    return np.where(unknown[..., None] | ~np.isfinite(at), UNKNOWN, at).astype(np.float32)
+    return np.where(unknown[..., None] | ~np.isfinite(at), NOWHERE, at).astype(np.float32)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from synpose.skeleton import BODY27
-from synpose_model.data.expectation import UNKNOWN, expectation
+from synpose_model.crop import NOWHERE
+from synpose_model.data.expectation import expectation
 
 CROPS = 4000
 PIXELS = np.broadcast_to(np.random.default_rng(1).uniform(0.1, 0.9, (27, 2)), (CROPS, 27, 2)).astype(np.float32)
@@ -19,7 +20,7 @@ def test_most_joints_are_expected_near_and_hidden_ones_less_so() -> None:
     hidden[:, ::2] = 1
     at = expectation(np.random.default_rng(0), PIXELS, hidden)
     assert at.shape == PIXELS.shape
-    unknown = (at == UNKNOWN).all(-1)
+    unknown = (at == NOWHERE).all(-1)
     assert (at[~unknown] > -4).all()
     assert 0.12 < unknown.all(-1).mean() < 0.18
     assert 0.02 < unknown[~unknown.all(-1)].mean() < 0.04
