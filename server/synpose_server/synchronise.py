@@ -19,10 +19,12 @@ from synpose_server.job import Job
 from synpose_server.observe import staged
 from synpose_server.sources import Source
 
-__all__ = ["FrameSet", "FrameSets"]
+__all__ = ["DEFAULT_FPS", "FrameSet", "FrameSets"]
+
+DEFAULT_FPS = 30.0
+"""Frame sets a second where nothing says how many: images without capture times."""
 
 _AHEAD = 2  # decoded images that wait per camera: enough to keep decoding busy, little enough for 16 cameras in 4K
-_DEFAULT_FPS = 30.0
 _END = object()
 _Handed: TypeAlias = tuple[object, str | None]  # an image, None, _END or an exception, with the reader's problem so far
 
@@ -40,9 +42,9 @@ class FrameSet:
 class FrameSets(Iterator[FrameSet]):
     """Opens every source, then gives frame sets until the shortest camera ends; `close` stops the decoding threads.
 
-    Frames are paired by index: the first frames of all cameras were taken together, at one frame rate. The last frame
-    set carries the notices about cameras that had more, or that broke off. Once `job` is over nothing is decoded any
-    more, and the next frame set is its error.
+    Frames are paired by index: the first frames of all cameras were taken together, at one frame rate: `fps`, None
+    where neither the caller nor a video says it. The last frame set carries the notices about cameras that had more,
+    or that broke off. Once `job` is over nothing is decoded any more, and the next frame set is its error.
     """
 
     def __init__(
@@ -164,11 +166,14 @@ class FrameSets(Iterator[FrameSet]):
         return tuple(notices)
 
 
-def _common_rate(readers: Sequence[Reader]) -> float:
-    """The frame rate that all videos share; raises `VideoError` naming the first camera that differs by over 2 %."""
+def _common_rate(readers: Sequence[Reader]) -> float | None:
+    """The frame rate that all videos share, None where nothing says one.
+
+    Raises `VideoError` naming the first camera that differs by over 2 %.
+    """
     rates = [(reader.camera, reader.fps) for reader in readers if reader.fps]
     if not rates:
-        return _DEFAULT_FPS
+        return None
     first, fps = rates[0]
     for camera, other in rates[1:]:
         if abs(other / fps - 1) > 0.02:

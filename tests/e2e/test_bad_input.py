@@ -183,7 +183,7 @@ def one_image(content: bytes, at: int = 0) -> Request:
 
 
 IMAGES = images()
-ONE_IMAGE_LOST = Answered(2, 2, ("damaged-video", "cam02"), ("missing-images", "cam02"))
+ONE_IMAGE_LOST = Answered(2, 2, ("damaged-video", "cam02"), ("missing-images", "cam02"), ("assumed-rate", None))
 
 
 def huge_jpeg() -> bytes:

@@ -104,7 +104,8 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
 def frames(
     engine: Engine, *, images: dict[str, Images] | None = None, rig: Rig = RIG, **options: object
 ) -> list[Frame]:
-    with engine.estimate(rig, clip() if images is None else images, Options.from_mapping(options)) as estimation:
+    given = Options.from_mapping({"fps": 30, **options})
+    with engine.estimate(rig, clip() if images is None else images, given) as estimation:
         return list(estimation)
 
 
@@ -114,7 +115,7 @@ def frames(
 def test_a_clip_becomes_frames_of_the_truth(make: Callable[..., Engine]) -> None:
     """Header, index, id and views are those of the clip, and the joints those of the person who stands there."""
     engine = make()
-    with engine.estimate(RIG, clip(3), Options()) as estimation:
+    with engine.estimate(RIG, clip(3), Options(fps=30)) as estimation:
         assert (estimation.header.model.name, estimation.header.model.version) == ("default", "painted")
         assert (estimation.header.skeleton, estimation.header.fps) == (COCO17, 30)
         assert estimation.count == 3
@@ -213,6 +214,27 @@ def test_images_of_another_size_are_adapted_and_told(make: Callable[..., Engine]
     assert notices(answer) == [[("image-size", "cam2")], []]
     assert answer[1].people[0].views == RIG.names
     assert np.abs(answer[1].people[0].joints - STANDING).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "told"),
+    [
+        (2, {}, ["assumed-rate"]),
+        (2, {"fps": 25.0}, []),
+        (2, {"timestamps": [0.0, 0.04]}, []),
+        (1, {}, []),
+    ],
+)
+def test_a_rate_that_nothing_says_is_told(
+    make: Callable[..., Engine], count: int, given: dict[str, object], told: list[str]
+) -> None:
+    """Images alone are taken for 30 a second; not so with the option or capture times, and one instant has no rate."""
+    options, times = Options(fps=given.get("fps")), given.get("timestamps")  # type: ignore[arg-type]
+    with make().estimate(RIG, clip(count), options, times) as estimation:  # type: ignore[arg-type]
+        first, *later = [[notice.code for notice in frame.notices] for frame in estimation]
+        assert estimation.header.fps == pytest.approx(30 if not given else 25)
+    assert first == told
+    assert not any(later)
 
 
 def test_closing_notices_come_with_the_last_frame(make: Callable[..., Engine]) -> None:
