@@ -53,6 +53,7 @@ class NullEngine(Engine):
         options: Options,
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
+        told: bool = True,
     ) -> Estimation:
         return Null(rig)
 

@@ -49,6 +49,7 @@ class WaitingEngine(NullEngine):
         options: Options,
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
+        told: bool = True,
     ) -> Estimation:
         return _Waiting(rig, self.seconds, place or Place(Job(), len(sources)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from synpose.calibration import read_calibration
@@ -71,8 +71,15 @@ def demo(clip: Path, output: Path, model: str, settings: Settings, console: Cons
             write_overlay(output / "overlay.mp4", rig, sources, sequence, settings, step)
         write_plot(output / "pose.png", rig, sequence)
 
-        with _bar("measuring", len(frames), console) as step:
-            _, report = evaluate_clip(Engine(settings, only=model), rig, sources, Options(model=model), step)
+        with _progress("measuring", None, console) as (bar, task):
+            _, report = evaluate_clip(
+                Engine(settings, only=model),
+                rig,
+                sources,
+                Options(model=model),
+                lambda done, total: bar.update(task, completed=done, total=total),
+                sizes=(),
+            )
         console.print(_table(report, len(frames) / seconds))
         console.print(f"left in {output}/: pose.json, pose.trc, overlay.mp4, pose.png", highlight=False)
         if console.is_terminal:
@@ -106,10 +113,15 @@ def _each(frames: Iterable[Frame], step: Callable[[Frame], None]) -> Iterator[Fr
 
 
 @contextmanager
-def _bar(what: str, total: int | None, console: Console) -> Iterator[Callable[[Frame], None]]:
+def _progress(what: str, total: int | None, console: Console) -> Iterator[tuple[Progress, TaskID]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda frame: progress.advance(task)
+        yield progress, progress.add_task(what, total=total)
+
+
+@contextmanager
+def _bar(what: str, total: int | None, console: Console) -> Iterator[Callable[[Frame], None]]:
+    with _progress(what, total, console) as (bar, task):
+        yield lambda frame: bar.advance(task)
 
 
 def _table(report: ClipReport, rate: float) -> Table:

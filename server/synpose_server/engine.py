@@ -161,12 +161,14 @@ class Engine:
         options: Options,
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
+        told: bool = True,
     ) -> Estimation:
         """Start an estimate; raises from `synpose.errors` for input that cannot be used, naming field and camera.
 
         `sources` must name cameras of `rig`, as many as the model needs: two, or one for some. `timestamps` are the
         capture times of the frame sets in seconds, where the request gives them. `place` is what admission gave: its
-        job ends the estimate, and it learns how fast that goes.
+        job ends the estimate, and it learns how fast that goes. Where not `told`, a network that could be is not told
+        where joints are expected, so that what it says of a view is of that view alone.
         """
         place = Place(Job(), len(sources)) if place is None else place
         place.begin()
@@ -190,7 +192,7 @@ class Engine:
                 ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps or DEFAULT_FPS
             )
             return Estimation(
-                Tracker(model.bound(place.job), rig, options.max_people),
+                Tracker(model.bound(place.job), rig, options.max_people, told),
                 frame_sets,
                 header,
                 timestamps=timestamps,

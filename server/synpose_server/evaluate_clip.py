@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
 from synpose.options import Options
-from synpose.pose import Frame, PoseSequence
+from synpose.pose import Frame, PoseHeader, PoseSequence
 from synpose.rig import Rig
 from synpose_model.measures import jitter, limb_spread, missing_share, mpjpe, reprojection_error
 from synpose_server.engine import Engine
-from synpose_server.runtime import Model
 from synpose_server.sources import Source
 from synpose_server.track import TrackedPerson
 
@@ -24,7 +23,7 @@ __all__ = ["ClipReport", "evaluate_clip"]
 
 Array = NDArray[np.float64]
 
-_CHUNK = 64  # windows in one run of the relation graph
+_MOST = 10  # subsets of one size that are estimated; of more, as many as lie evenly among them
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,9 @@ class ClipReport:
     """Label-free measures of one clip, of the person who appears most; millimetres unless the name says otherwise.
 
     `held_out` maps each camera to the leave-one-camera-out reprojection error (pixels, mm at the person): its keypoints
-    against the pose that the other cameras give. `subsets` maps numbers of cameras to the mean distance of limb joints
-    between all subsets of that size and all cameras.
+    against the pose that the other cameras give, estimated without it. Where a network is told what to expect, these
+    keypoints are read without that, or they would know what the others saw. `subsets` maps numbers of cameras to the
+    mean distance of limb joints between estimates of subsets of that size, ten at the most, and that of all cameras.
     """
 
     frames: int
@@ -58,86 +58,93 @@ def evaluate_clip(
     rig: Rig,
     sources: Mapping[str, Source],
     options: Options,
-    progress: Callable[[Frame], None] = lambda frame: None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+    sizes: Sequence[int] = (2, 3),
 ) -> tuple[PoseSequence, ClipReport]:
-    """Estimate a clip and measure its answer; raises as `Engine.estimate`, and `InvalidInput` if nobody is seen."""
-    frames: list[Frame] = []
-    seen: list[list[TrackedPerson]] = []
-    with engine.estimate(rig, sources, options) as estimation:
-        for frame in estimation:
-            frames.append(frame)
-            seen.append(estimation.people)
-            progress(frame)
-        rig, header = estimation.rig, estimation.header
-    sequence = PoseSequence(header, tuple(frames))
-    counts = Counter(person.id for people in seen for person in people)
+    """Estimate a clip and measure its answer; raises as `Engine.estimate`, and `InvalidInput` if nobody is seen.
+
+    `sources` are read once for the answer and once for each set of fewer cameras: without each one, and of `sizes`.
+    `progress` is told how many frames of all that are done, and of how many, where that is known.
+    """
+    names = [camera.name for camera in rig if camera.name in sources]
+    without = {name: tuple(n for n in names if n != name) for name in names if len(names) > 2}
+    subsets = {size: _some([*combinations(names, size)]) for size in sizes if size < len(names)}
+    fewer = dict.fromkeys([*without.values(), *(cameras for some in subsets.values() for cameras in some)])
+    tells = bool(without) and engine.model(options.model).expects
+
+    done, runs = 0, 1 + tells + len(fewer)
+
+    def estimate(cameras: Sequence[str], *, told: bool = True) -> _Estimate:
+        with engine.estimate(rig, {name: sources[name] for name in cameras}, options, told=told) as estimation:
+            frames, people = [], []
+            for frame in estimation:
+                nonlocal done
+                done += 1
+                progress(done, None if estimation.count is None else runs * estimation.count)
+                frames.append(frame)
+                people.append(estimation.people)
+            return _Estimate(estimation.rig, estimation.header, frames, people)
+
+    whole = estimate(names)
+    counts = Counter(person.id for people in whole.people for person in people)
     if not counts:
         raise InvalidInput("nobody is seen in the clip: there is nothing to measure", field="video")
     main = counts.most_common(1)[0][0]
-    person = [p for people in seen for p in people if p.id == main]
-    lift = _Lifter(engine.model(options.model), rig, person)
+    limbs = list(engine.model(options.model).skeleton.limb_joints)
+    joints, sigma = (np.full((len(whole.people), len(limbs), *shape), np.nan) for shape in ((3,), ()))
+    for t, people in enumerate(whole.people):
+        for person in people:
+            if person.id == main:
+                joints[t], sigma[t] = person.joints[limbs], person.sigma[limbs]
 
-    everything = range(len(rig))
-    skeleton = lift.model.skeleton
-    limbs = list(skeleton.limb_joints)
-    keypoints = np.stack([p.keypoints for p in person])  # (T, V, K, 3)
-    whole = lift(everything)
+    apart = {cameras: estimate(cameras).near(joints, limbs)[0] for cameras in fewer}
+    keypoints = (estimate(names, told=False) if tells else whole).near(joints, limbs)[1]
     held_out = {}
-    for view, camera in enumerate(rig) if len(rig) > 2 else ():
-        others = lift([v for v in everything if v != view])
-        pixels, millimetres = reprojection_error(camera, others[:, limbs], keypoints[:, view, limbs])
-        if pixels.size:
-            held_out[camera.name] = (float(pixels.mean()), float(millimetres.mean()))
-    subsets = {
-        size: float(
-            np.nanmean([mpjpe(lift(views)[:, limbs], whole[:, limbs]) for views in combinations(everything, size)])
-        )
-        for size in (2, 3)
-        if size < len(rig)
-    }
-    joints = sequence.joints(main)
+    for view, camera in enumerate(whole.rig):
+        if camera.name in without:
+            pixels, millimetres = reprojection_error(camera, apart[without[camera.name]], keypoints[:, view])
+            if pixels.size:
+                held_out[camera.name] = (float(pixels.mean()), float(millimetres.mean()))
+    sequence = PoseSequence(whole.header, tuple(whole.frames))
+    answer, skeleton = sequence.joints(main), whole.header.skeleton
     return sequence, ClipReport(
-        frames=len(frames),
-        answered=sum(bool(frame.people) for frame in frames),
+        frames=len(whole.frames),
+        answered=sum(bool(frame.people) for frame in whole.frames),
         people=len(counts),
-        mean_sigma=float(np.nanmean(np.stack([p.sigma for p in person])[:, limbs])) * 1e3,
+        mean_sigma=float(np.nanmean(sigma)) * 1e3,
         held_out=held_out,
-        limb_spread=limb_spread(joints, header.skeleton),
-        jitter=jitter(joints, header.skeleton),
-        missing=missing_share(joints, header.skeleton),
-        subsets=subsets,
+        limb_spread=limb_spread(answer, skeleton),
+        jitter=jitter(answer, skeleton),
+        missing=missing_share(answer, skeleton),
+        subsets={
+            size: float(np.nanmean([mpjpe(apart[cameras], joints) for cameras in some]))
+            for size, some in subsets.items()
+        },
     )
 
 
-class _Lifter:
-    """The relation graph over what was seen of one person, again and again with other cameras."""
+@dataclass(frozen=True)
+class _Estimate:
+    """One estimate of the clip: the frames of the answer, and who was seen in each."""
 
-    def __init__(self, model: Model, rig: Rig, person: Sequence[TrackedPerson]) -> None:
-        self.model = model
-        self._origins = np.stack([camera.center for camera in rig])
-        self._directions = np.stack([p.directions for p in person])  # (T, V, K, 3)
-        self._scores = np.stack([p.keypoints[..., 2] for p in person])
-        self._tokens = np.stack([p.tokens for p in person])  # (T, V, D)
-        self._seen = np.stack([p.seen for p in person])  # (T, V)
+    rig: Rig
+    header: PoseHeader
+    frames: Sequence[Frame]
+    people: Sequence[Sequence[TrackedPerson]]
 
-    def __call__(self, views: Sequence[int]) -> Array:
-        """Joints `(T, J, 3)` as the cameras `views` alone give them, each instant as in a clip: the model's look-ahead
-        before the end of its window.
+    def near(self, joints: Array, which: Sequence[int]) -> tuple[Array, Array]:
+        """Of whom is nearest to `joints` `(T, N, 3)` at each instant: their joints `which` `(T, N, 3)`, world, and
+        keypoints `(T, V, N, 3)`; NaN and unseen where nobody is, or where `joints` are NaN.
         """
-        window, ahead = self.model.bundle.window, self.model.bundle.look_ahead
-        mask = np.zeros_like(self._seen)
-        mask[:, views] = self._seen[:, views]
-        count = len(mask)
-        # (T, window): each instant with those around it; beyond the clip there are none, and their views are masked
-        index = np.arange(count)[:, None] + np.arange(window) - (window - 1 - ahead)
-        parts = []
-        for start in range(0, count, _CHUNK):
-            rows = index[start : start + _CHUNK]
-            inside = rows.clip(0, count - 1)
-            origins = np.broadcast_to(self._origins, (*rows.shape, *self._origins.shape))
-            masked = mask[inside] & (rows == inside)[..., None]
-            joints, _, _ = self.model.relate(
-                origins, self._directions[inside], self._scores[inside], masked, self._tokens[inside]
-            )
-            parts.append(joints[:, window - 1 - ahead])
-        return np.concatenate(parts)
+        T, N = joints.shape[:2]
+        found, keypoints = np.full((T, N, 3), np.nan), np.zeros((T, len(self.rig), N, 3))
+        for t, people in enumerate(self.people):
+            if people and np.isfinite(joints[t]).any():
+                away = [float(np.nanmedian(np.linalg.norm(p.joints[which] - joints[t], axis=-1))) for p in people]
+                nearest = people[int(np.nanargmin(away))]
+                found[t], keypoints[t] = nearest.joints[which], nearest.keypoints[:, which]
+        return found, keypoints
+
+
+def _some(subsets: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [subsets[i] for i in np.linspace(0, len(subsets) - 1, min(_MOST, len(subsets))).round().astype(int)]

@@ -188,8 +188,9 @@ class _Sighting:
 class Tracker:
     """Follows up to `max_people` people through the frame sets of one clip; not thread-safe."""
 
-    def __init__(self, model: Model, rig: Rig, max_people: int) -> None:
+    def __init__(self, model: Model, rig: Rig, max_people: int, told: bool = True) -> None:
         self.model, self.rig, self.max_people = model, rig, max_people
+        self._tells = told and model.expects
         self._origins = np.stack([camera.center for camera in rig])
         self._tracks: list[_Track] = []
         self._next_id = 0
@@ -335,7 +336,7 @@ class Tracker:
                 alone = self._alone(track, view, crop, pixels)
                 crops.append((crop, alone))
                 places.append((row, view))
-                if self.model.expects:
+                if self._tells:
                     # where others are painted over the gap shows it: told twice, the graph believes what was wrong
                     told.append(
                         self._told(track, view, crop) if alone is pixels else np.full_like(track.ahead[:, :2], np.nan)

@@ -75,6 +75,7 @@ class FakeEngine(Engine):
         options: Options,
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
+        told: bool = True,
     ) -> Estimation:
         self.name_of(options.model)
         check_views(rig, sources, 2)

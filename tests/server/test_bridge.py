@@ -44,6 +44,7 @@ class BusyEngine(FakeEngine):
         options: Options,
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
+        told: bool = True,
     ) -> Estimation:
         self.asked.release()
         assert self.admit.wait(10), "nobody gave a place"
@@ -125,6 +126,7 @@ class SlowEngine(FakeEngine):
         options: Options,
         timestamps: Sequence[float] | None = None,
         place: Place | None = None,
+        told: bool = True,
     ) -> Estimation:
         return _SlowEstimation(self, super().estimate(rig, sources, options, timestamps))
 

@@ -1,66 +1,140 @@
-"""Measuring a clip again and again with other cameras: windows as the engine has them."""
+"""Measuring a clip: which estimates are made, and what of which is compared."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Self
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.server.painted import STANDING, PaintedModel, bundle, circle_rig, painted
+from tests.server.painted import STANDING, circle_rig
 
-from synpose_server import evaluate_clip
-from synpose_server.evaluate_clip import _Lifter
-from synpose_server.runtime import Readings
-from synpose_server.track import TrackedPerson, Tracker
+from synpose.errors import InvalidInput
+from synpose.options import Options
+from synpose.pose import Frame, ModelInfo, Person, PoseHeader
+from synpose.rig import Rig
+from synpose.skeleton import COCO17
+from synpose_server.evaluate_clip import evaluate_clip
+from synpose_server.sources import Source
 
 Array = NDArray[np.float64]
 
+FRAMES = 3
+AWAY = np.array((2.0, 0, 0))
+PIXELS = np.array((3.0, 4.0))
+
+
+class Estimation(SimpleNamespace):
+    """As `Engine.estimate` gives it: frames, and the people of the last one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Frame]:
+        for t in range(FRAMES):
+            self.people = self.seen
+            people = tuple(Person(p.id, 1.0, p.joints, p.sigma, self.rig.names) for p in self.seen)
+            yield Frame(t, t / 30, people)
+
 
 @dataclass
-class Windowed(PaintedModel):
-    """Moves the joints of each instant 3 cm for each other of its window: along x for those before, y for those after.
+class Engine:
+    """Sees someone where they are, 1 cm off in x for each camera that is missing, and a bystander first.
 
-    Its tokens are the views' numbers.
+    Keypoints are exact when nothing is told, and `PIXELS` off otherwise.
     """
 
-    bundle: SimpleNamespace = field(default_factory=lambda: bundle(window=5, look_ahead=2))
+    rig: Rig
+    expects: bool = False
+    nobody: bool = False
+    made: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
-    def read(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Readings:
-        return super().read(crops)._replace(tokens=np.array(self.crops[-1], float)[:, None])
+    def model(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(expects=self.expects, skeleton=COCO17)
 
-    def relate(
-        self,
-        origins: Array,
-        directions: Array,
-        scores: Array,
-        view_mask: NDArray[np.bool_],
-        tokens: Array | None = None,
-    ) -> tuple[Array, Array, Array]:
-        assert tokens is not None
-        assert (tokens[..., 0] == np.arange(tokens.shape[2]))[view_mask].all()
-        joints, sigma, weights = super().relate(origins, directions, scores, view_mask)
-        there = view_mask.any(-1).astype(float)  # (B, T)
-        before, after = there.cumsum(1) - there, there[:, ::-1].cumsum(1)[:, ::-1] - there
-        return joints + 0.03 * np.stack((before, after, 0 * after), -1)[:, :, None], sigma, weights
+    def estimate(self, rig: Rig, sources: Mapping[str, object], options: Options, *, told: bool = True) -> Estimation:
+        rig = rig.subset(tuple(sources))
+        self.made.append((rig.names, told))
+        off = 0.01 * (len(self.rig) - len(rig)) * np.array((1.0, 0, 0))
+        seen = [self._seen(rig, STANDING + off, told, 7)]
+        if len(rig) < len(self.rig):  # elsewhere people have other ids and another order
+            seen = [self._seen(rig, STANDING + AWAY, told, 7), self._seen(rig, STANDING + off, told, 8)]
+        header = PoseHeader(ModelInfo("default", "1"), COCO17, 30.0)
+        return Estimation(rig=rig, header=header, count=FRAMES, people=[], seen=[] if self.nobody else seen)
 
-
-def follow(model: PaintedModel, frames: int) -> list[TrackedPerson]:
-    tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
-    return [tracker.step([painted(v) for v in range(len(model.rig))])[0] for _ in range(frames)]
+    def _seen(self, rig: Rig, joints: Array, told: bool, id: int) -> SimpleNamespace:
+        pixels = np.stack([camera.project(STANDING) for camera in rig]) + told * PIXELS
+        keypoints = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1)
+        return SimpleNamespace(id=id, joints=joints, sigma=np.full(17, 0.02), keypoints=keypoints)
 
 
-@pytest.mark.parametrize("chunk", [64, 3])
-@pytest.mark.parametrize("frames", [1, 2, 8])
-def test_each_instant_stands_in_its_window_as_in_a_clip(
-    monkeypatch: pytest.MonkeyPatch, frames: int, chunk: int
-) -> None:
-    """Two before and two after, fewer at both ends of the clip, however the windows are put into runs."""
-    monkeypatch.setattr(evaluate_clip, "_CHUNK", chunk)
-    model = Windowed(circle_rig(4), [STANDING])
-    person = follow(model, frames)
-    joints = _Lifter(model, model.rig, person)(range(4))  # type: ignore[arg-type]
-    t = np.arange(frames)
-    expected = 0.03 * np.stack((np.minimum(t, 2), np.minimum(frames - 1 - t, 2), 0 * t), -1)
-    assert np.abs(joints - STANDING - expected[:, None]).max() < 0.01
+def sources(rig: Rig) -> dict[str, Source]:
+    return dict.fromkeys(rig.names, Path("video"))
+
+
+def test_fewer_cameras_are_estimated_by_themselves() -> None:
+    """Each camera is left out once and every subset is estimated, none of them twice; people are found again."""
+    engine = Engine(circle_rig(4))
+    progress: list[tuple[int, int | None]] = []
+    sequence, report = evaluate_clip(
+        engine,  # type: ignore[arg-type]
+        engine.rig,
+        sources(engine.rig),
+        Options(),
+        lambda done, total: progress.append((done, total)),
+    )
+    assert len(engine.made) == len(set(engine.made)) == 1 + 4 + 6
+    assert sorted(len(cameras) for cameras, _ in engine.made) == [2] * 6 + [3] * 4 + [4]
+    assert progress == [(n + 1, 11 * FRAMES) for n in range(11 * FRAMES)]
+    assert (report.frames, report.people, report.missing, len(sequence.frames)) == (FRAMES, 1, 0, FRAMES)
+    assert report.subsets == pytest.approx({2: 20.0, 3: 10.0})
+    assert report.mean_sigma == pytest.approx(20)
+
+
+@pytest.mark.parametrize("expects", [False, True])
+def test_a_held_out_camera_speaks_for_itself(expects: bool) -> None:
+    """Its keypoints are those of the answer, or, where the network is told what to expect, of an estimate untold."""
+    engine = Engine(circle_rig(3), expects)
+    _, report = evaluate_clip(engine, engine.rig, sources(engine.rig), Options())  # type: ignore[arg-type]
+    assert [cameras for cameras, told in engine.made if not told] == [engine.rig.names] * expects
+    limbs = list(COCO17.limb_joints)
+    for camera in engine.rig:
+        shift = camera.project(STANDING + (0.01, 0, 0))[limbs] - camera.project(STANDING)[limbs]
+        expected = np.linalg.norm(shift - (0 if expects else PIXELS), axis=-1).mean()
+        assert report.held_out[camera.name][0] == pytest.approx(expected)
+
+
+def test_of_many_subsets_ten_are_estimated() -> None:
+    """Eight cameras have 28 pairs and 56 triples; without sizes only each camera is left out."""
+    engine = Engine(circle_rig(8))
+    evaluate_clip(engine, engine.rig, sources(engine.rig), Options())  # type: ignore[arg-type]
+    sizes = [len(cameras) for cameras, _ in engine.made]
+    assert {n: sizes.count(n) for n in sizes} == {8: 1, 7: 8, 2: 10, 3: 10}
+    engine.made.clear()
+    _, report = evaluate_clip(engine, engine.rig, sources(engine.rig), Options(), sizes=())  # type: ignore[arg-type]
+    assert len(engine.made) == 9
+    assert report.subsets == {}
+
+
+def test_two_cameras_have_none_to_leave_out() -> None:
+    """The clip is estimated once, and there is no error at a held-out camera."""
+    engine = Engine(circle_rig(2), expects=True)
+    _, report = evaluate_clip(engine, engine.rig, sources(engine.rig), Options())  # type: ignore[arg-type]
+    assert engine.made == [(engine.rig.names, True)]
+    assert report.held_out == {}
+    assert np.isnan(report.held_out_mean).all()
+
+
+def test_nobody_cannot_be_measured() -> None:
+    """It is an error that says so, after one estimate."""
+    engine = Engine(circle_rig(4), nobody=True)
+    with pytest.raises(InvalidInput, match="nobody is seen"):
+        evaluate_clip(engine, engine.rig, sources(engine.rig), Options())  # type: ignore[arg-type]
+    assert len(engine.made) == 1

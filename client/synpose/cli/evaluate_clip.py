@@ -1,7 +1,8 @@
 """Measure how well an answer agrees with itself, without knowing the truth.
 
-It predicts each camera's keypoints from the other cameras (pixels, and mm at the person), compares the answers of all
-pairs and triples of cameras with that of all, and tells how steady limbs and joints are.
+It predicts each camera's keypoints from the other cameras (pixels, and mm at the person), compares the answers of
+pairs and triples of cameras with that of all, and tells how steady limbs and joints are. The clip is estimated anew
+for each of these: 11 times with four cameras.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ def run(args: argparse.Namespace) -> None:
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("estimating", total=None)
         engine = Engine(settings, only=clip.options.model)
-        sequence, report = evaluate_clip(engine, clip.rig, sources, clip.options, lambda frame: progress.advance(task))
+        sequence, report = evaluate_clip(
+            engine,
+            clip.rig,
+            sources,
+            clip.options,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
     for notice in sequence.notices:
         console.print(f"note: {notice}")
     if args.json:
@@ -60,7 +67,7 @@ def _table(report: ClipReport) -> Table:
     pixels, millimetres = report.held_out_mean
     rows.append(("leave-one-camera-out reprojection", f"{pixels:.1f} px, {millimetres:.1f} mm at the person"))
     rows += [(f"  {camera}", f"{px:.1f} px, {mm:.1f} mm") for camera, (px, mm) in report.held_out.items()]
-    rows += [(f"{n} cameras against all", f"{mm:.1f} mm, mean of all subsets") for n, mm in report.subsets.items()]
+    rows += [(f"{n} cameras against all", f"{mm:.1f} mm, mean of subsets") for n, mm in report.subsets.items()]
     rows.append(("limb-length spread", f"{report.limb_spread:.1f} mm"))
     rows.append(("jitter", f"{report.jitter:.1f} mm/frame²"))
     rows.append(("limb joints missing", f"{report.missing:.2%}"))
