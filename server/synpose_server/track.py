@@ -63,6 +63,7 @@ _STRANGE = 0.2  # of its score is left to a keypoint that seems to be someone el
 _MERGED = 4  # frame sets after which two tracks in one place are one person
 _TAKEN = 0.3  # metres around someone who is followed in which nobody new is found
 _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
+_SETTLED, _MANY = 8, 4  # poses after which the next is told to a network, where there are so many cameras or more
 _TELLS, _FEWEST = 0.1, 5  # score from which a keypoint tells, and how many must, where a lone camera sees someone
 _NEAREST = 0.3  # metres from a camera at which nobody's joint is nearer
 _PATIENCE = 10  # impossible people in a row before the calibration is blamed
@@ -377,7 +378,14 @@ class Tracker:
         return paint_over(pixels, np.any(others, axis=0) & ~own)
 
     def _told(self, track: _Track, view: int, crop: Crop) -> Array:
-        """Where in `crop` the joints of `track` are to be seen, `(J, 2)`; NaN of someone who was only just found."""
+        """Where in `crop` the joints of `track` are to be seen, `(J, 2)`; NaN of someone who was only just found.
+
+        First poses are the worst, and a network that is told of them repeats them. Where many cameras see the person
+        they correct each other sooner when nothing is told; with few of them it is the other way round.
+        """
+        settled = min(_SETTLED, self.model.bundle.window - 1)
+        if len(self.rig) >= _MANY and len(track.history) < settled:
+            return np.full_like(track.ahead[:, :2], np.nan)
         return crop.from_image(self.rig.cameras[view].project(track.ahead))
 
     def _strangers(self, keypoints: Array) -> NDArray[np.bool_]:
