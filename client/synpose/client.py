@@ -18,7 +18,7 @@ from synpose.calibrated import Calibrated
 from synpose.calibration import read_calibration, write_calibration
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, ServerError, VideoError
-from synpose.image_sequence import align_folders
+from synpose.image_sequence import align_folders, camera_of
 from synpose.live import Start, StreamPolicy
 from synpose.live_client import AsyncLiveStream, LiveStream
 from synpose.options import Options
@@ -432,7 +432,7 @@ def _uploads(videos: Videos) -> dict[str, Upload]:
         named = list(videos.items())
     else:
         paths = [Path(video) for video in ([videos] if isinstance(videos, str | os.PathLike) else videos)]
-        named = [(path.name if path.is_dir() else path.stem, path) for path in paths]
+        named = [(camera_of(path), path) for path in paths]
     uploads: dict[str, Upload] = {}
     folders: dict[str, Path] = {}
     for camera, video in named:
