@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, ca
 from urllib.parse import urlsplit
 
 from synpose.calibrated import Calibrated
-from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration import read_calibration, read_lenses, write_calibration
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, ServerError, VideoError
 from synpose.image_sequence import align_folders, camera_of
@@ -165,7 +165,7 @@ class AsyncClient:
         suffice.
         """
         checked = CalibrationOptions.from_mapping(options)
-        lenses = intrinsics if intrinsics is None or isinstance(intrinsics, Rig) else read_calibration(intrinsics)
+        lenses = intrinsics if intrinsics is None or isinstance(intrinsics, Rig) else read_lenses(intrinsics)
         uploads = CalibrationUploads(_videos(videos, "video"), _videos(boards or {}, "board"), lenses)
         async with aclosing(self._transport.calibrate(uploads, checked)) as parts:
             while (part := await _within(self._timeout, anext(parts, None))) is not None:
