@@ -103,11 +103,11 @@ class AsyncLiveStream:
 
         Waits while the server is behind, in mode `every`; then someone else must read the poses meanwhile.
         """
-        await self._put(Capture(_seconds(timestamp), dict(images), whole=True))
+        await self._put(Capture(_seconds(timestamp), _encoded(images), whole=True))
 
     async def send_image(self, camera: str, timestamp: float, image: bytes) -> None:
         """Send one camera's image, taken at `timestamp` seconds; the server finds those that belong together."""
-        await self._put(Capture(_seconds(timestamp), {camera: image}))
+        await self._put(Capture(_seconds(timestamp), _encoded({camera: image})))
 
     async def end(self) -> None:
         """Say that nothing follows: what is on its way is answered, and iteration ends."""
@@ -351,3 +351,23 @@ def _seconds(timestamp: float) -> float:
     if not math.isfinite(timestamp):
         raise InvalidInput("a timestamp must be a finite number of seconds", field="timestamp")
     return float(timestamp)
+
+
+def _encoded(images: Mapping[str, bytes]) -> dict[str, bytes]:
+    """`images`, or what holds their bytes as OpenCV's encoder gives it, as bytes; raises `InvalidInput` for others.
+
+    Told here, as the task that sends them has nobody to tell.
+    """
+    encoded = {}
+    for camera, image in images.items():
+        if not isinstance(camera, str):
+            raise InvalidInput(f"a camera's name is text, not {camera!r:.40}", field="capture.images")
+        try:
+            encoded[camera] = image if isinstance(image, bytes) else bytes(memoryview(image))
+        except TypeError:
+            raise InvalidInput(
+                f"an image is the bytes of a JPEG or PNG file, not {type(image).__name__}; leave out a camera without",
+                field="capture.images",
+                camera=camera,
+            ) from None
+    return encoded

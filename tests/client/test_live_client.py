@@ -6,17 +6,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from synpose import live_client, live_json
-from synpose.errors import NotFound
+from synpose.errors import InvalidInput, NotFound
 from synpose.live import (
     Ack,
+    Capture,
     End,
     Ended,
     FromServer,
@@ -63,6 +65,14 @@ def stream(wire: Wire) -> AsyncLiveStream:
 
 def result(sequence: int) -> LivePose:
     return LivePose(Frame(sequence, 0.0, (), ()), 0.0, (), Latency(0, 0, 0, 0, 0, 0, 0), StreamCounters(), {})
+
+
+async def quiet_to_the_end(messages: AsyncIterator[ToServer]) -> AsyncGenerator[FromServer, None]:
+    """A connection that answers nothing but the end."""
+    yield Opened("token", HEADER, 0, "hash")
+    async for message in messages:
+        if isinstance(message, End):
+            yield Ended(StreamCounters())
 
 
 def test_a_stream_that_was_quiet_is_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,5 +176,24 @@ def test_a_server_that_is_behind_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
         async with server, AsyncLiveStream(transport, START) as poses:
             assert [pose async for pose in poses] == []
         await transport.aclose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("images", [{"a": None}, {"a": "image"}, {1: b"image"}])
+def test_what_is_no_image_is_told_to_who_sends_it(images: Any) -> None:
+    """And ends nothing: what the wire could not write would leave the stream silent until the server gives it up."""
+
+    async def scenario() -> None:
+        wire = Wire(quiet_to_the_end)
+        async with stream(wire) as poses:
+            with pytest.raises(InvalidInput):
+                await poses.send(0.0, images)
+            await poses.send(0.0, {"a": np.frombuffer(b"image", np.uint8)})  # type: ignore[dict-item]
+            await poses.end()
+            assert [pose async for pose in poses] == []
+            assert [message for message in wire.said if isinstance(message, Capture)] == [
+                Capture(0.0, {"a": b"image"}, whole=True)
+            ]
 
     asyncio.run(scenario())
