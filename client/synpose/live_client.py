@@ -13,7 +13,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from synpose.errors import InvalidInput, NotFound, ServerError
+from synpose.errors import InvalidInput, LimitExceeded, NotFound, ServerError
 from synpose.live import Ack, Capture, End, Ended, FromServer, LivePose, Opened, Received, Resume, Start, ToServer
 from synpose.live import StreamCounters as Counters
 from synpose.pose import PoseHeader
@@ -30,6 +30,7 @@ RECONNECT = 30.0
 
 _MOST_UNCONFIRMED = 256  # captures that are kept until the server says that they came
 _MOST_UNREAD = 64  # results that were received and not yet taken
+_MOST_BYTES = (32 << 20) - (64 << 10)  # of the images of a capture: what a message holds, less what is said of them
 _PAUSE = 0.2  # seconds before the next try
 
 
@@ -356,7 +357,8 @@ def _seconds(timestamp: float) -> float:
 def _encoded(images: Mapping[str, bytes]) -> dict[str, bytes]:
     """`images`, or what holds their bytes as OpenCV's encoder gives it, as bytes; raises `InvalidInput` for others.
 
-    Told here, as the task that sends them has nobody to tell.
+    And `LimitExceeded` for more than a message holds. Told here, as the task that sends them has nobody to tell, and a
+    message that is too large breaks the connection anew whenever it is sent again.
     """
     encoded = {}
     for camera, image in images.items():
@@ -370,4 +372,9 @@ def _encoded(images: Mapping[str, bytes]) -> dict[str, bytes]:
                 field="capture.images",
                 camera=camera,
             ) from None
+    if (size := sum(map(len, encoded.values()))) > _MOST_BYTES:
+        raise LimitExceeded(
+            f"the images of a capture have {size} bytes; at most {_MOST_BYTES} can be sent at once",
+            field="capture.images",
+        )
     return encoded

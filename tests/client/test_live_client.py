@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from synpose import live_client, live_json
-from synpose.errors import InvalidInput, NotFound
+from synpose import live_client, live_json, live_wire
+from synpose.errors import InvalidInput, LimitExceeded, NotFound
 from synpose.live import (
     Ack,
     Capture,
@@ -37,6 +37,7 @@ from synpose.skeleton import COCO17
 from synpose.transports import http
 from synpose.transports.base import Disconnected, Transport
 from synpose.transports.http import HttpTransport
+from synpose.wire import MAX_MESSAGE_BYTES
 
 HEADER = PoseHeader(ModelInfo("fake", "1"), COCO17, 30.0)
 START = Start({"rig.json": b""}, policy=StreamPolicy(mode="every"))
@@ -195,5 +196,24 @@ def test_what_is_no_image_is_told_to_who_sends_it(images: Any) -> None:
             assert [message for message in wire.said if isinstance(message, Capture)] == [
                 Capture(0.0, {"a": b"image"}, whole=True)
             ]
+
+    asyncio.run(scenario())
+
+
+def test_a_capture_that_no_message_holds_is_told_at_once() -> None:
+    """Sent, it would break the connection again and again; what just fits is a message of the size servers take."""
+
+    async def scenario() -> None:
+        wire = Wire(quiet_to_the_end)
+        half = bytes(live_client._MOST_BYTES // 2)
+        async with stream(wire) as poses:
+            with pytest.raises(LimitExceeded, match="at most"):
+                await poses.send(0.0, {"a": half, "b": half + b"more"})
+            await poses.send(0.0, dict.fromkeys((f"{'camera':<190}{v}" for v in range(2)), half))
+            await poses.end()
+            assert [pose async for pose in poses] == []
+        (capture,) = (message for message in wire.said if isinstance(message, Capture))
+        assert len(live_json.to_server(capture)) <= MAX_MESSAGE_BYTES
+        assert live_wire.to_server(capture).ByteSize() <= MAX_MESSAGE_BYTES
 
     asyncio.run(scenario())
