@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,13 +334,24 @@ class Client:
         return self._run(self._client.ready())
 
     def close(self) -> None:
-        """Close the connection and end the thread; does nothing the second time."""
+        """Close the connection and end the thread; does nothing the second time.
+
+        What other threads still wait for raises `ServerError`.
+        """
         if self._loop.is_closed():
             return
-        self._run(self._client.aclose())
+        self._run(self._leave())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _leave(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+        await self._client.aclose()
 
     async def _open(
         self, calibration: Calibration | Hash, policy: StreamPolicy | None, options: OptionFields
@@ -354,6 +366,8 @@ class Client:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ServerError("the client was closed before the server had answered") from None
         finally:
             future.cancel()  # does nothing unless Ctrl-C ended the wait
 
