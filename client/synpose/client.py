@@ -394,7 +394,10 @@ def _rig_and_options(calibration: Calibration, options: OptionFields) -> tuple[d
 
 def _transport(url: str, credentials: Credentials) -> Transport:
     """The transport of the URL's scheme; raises `InvalidInput` for an address that is none."""
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise InvalidInput(f"{url!r} is no address of a server: {error}", field="url") from None
     # each wire's library is imported only where it is used
     if scheme in ("http", "https"):
         from synpose.transports.http import HttpTransport

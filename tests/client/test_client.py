@@ -333,7 +333,7 @@ def test_closing_ends_what_other_threads_wait_for(scheme: str) -> None:
     assert isinstance(told[0], ServerError)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", ""])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "", "http://[::1"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     """A forgotten scheme is the usual mistake."""
     with pytest.raises(InvalidInput, match="http"):
