@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.server.live_server import serve
 
 from synpose_model.bundle import Repository
 from synpose_server.engine import Engine
+from synpose_server.runtime import Graph
 from synpose_server.settings import Settings
 
 QUICK = Repository()["quick"]
@@ -162,3 +164,32 @@ def test_broken_requests_are_told(client: httpx.Client, content: bytes, header: 
     headers = {"Inference-Header-Content-Length": header} if header else {}
     response = client.post("/models/quick.spatial/infer", content=content, headers=headers)
     assert (response.status_code, response.json().keys()) == (400, {"error"})
+
+
+IMAGES = np.zeros((40, S, S, 3), np.uint8)  # ten runs
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each run of a graph had, which takes a while."""
+    sizes: list[int] = []
+    run = Graph.run
+
+    def slow(graph: Graph, inputs: dict[str, Array]) -> dict[str, Array]:
+        sizes.append(len(next(iter(inputs.values()))))
+        time.sleep(0.1)
+        return run(graph, inputs)
+
+    monkeypatch.setattr(Graph, "run", slow)
+    return sizes
+
+
+def test_nothing_is_run_for_who_went_away(runs: list[int]) -> None:
+    """A client that closes its connection leaves no work behind."""
+    engine = Engine(Settings(), only="quick")
+    runs.clear()
+    with serve(engine) as url:
+        with httpx.Client(base_url=f"{url}/v2", timeout=0.15) as client, pytest.raises(httpx.ReadTimeout):
+            infer(client, "quick.spatial", {"images": IMAGES}, True)
+        time.sleep(1.5)
+    assert 1 <= len(runs) < 8
