@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ import onnxruntime as ort
 import pytest
 from tests.server.live_server import serve
 
+from synpose.errors import InvalidInput
 from synpose_model.bundle import Repository
 from synpose_server.engine import Engine
+from synpose_server.inference import find_graph
+from synpose_server.job import Job
 from synpose_server.runtime import Graph
 from synpose_server.settings import Settings
 
@@ -193,3 +197,24 @@ def test_nothing_is_run_for_who_went_away(runs: list[int]) -> None:
             infer(client, "quick.spatial", {"images": IMAGES}, True)
         time.sleep(1.5)
     assert 1 <= len(runs) < 8
+
+
+def test_nothing_more_is_run_once_a_part_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has the error; the other parts would be for nobody."""
+    engine = Engine(Settings(), only="quick")
+    graph = find_graph(engine, "quick.spatial")
+    tried: list[int] = []
+
+    def fail(inputs: dict[str, Array]) -> dict[str, Array]:
+        tried.append(len(inputs["images"]))
+        time.sleep(0.05)
+        raise ValueError("broken")
+
+    async def scenario() -> None:
+        with pytest.raises(InvalidInput, match="broken"):
+            await graph.run({"images": IMAGES}, Job())
+        await asyncio.sleep(1.0)
+
+    monkeypatch.setattr(engine.model("quick").graphs["spatial"], "_run", fail)
+    asyncio.run(scenario())
+    assert len(tried) < 8
