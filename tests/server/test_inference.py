@@ -170,6 +170,13 @@ def test_broken_requests_are_told(client: httpx.Client, content: bytes, header: 
     assert (response.status_code, response.json().keys()) == (400, {"error"})
 
 
+def test_an_input_may_come_once(client: httpx.Client) -> None:
+    """Two of one name are not for the server to choose from."""
+    twice = described(rays(), False) * 2
+    response = client.post("/models/quick.relation/infer", json={"inputs": twice})
+    assert (response.status_code, response.json()) == (400, {"error": "origins came twice"})
+
+
 IMAGES = np.zeros((40, S, S, 3), np.uint8)  # ten runs
 
 

@@ -120,6 +120,8 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
                 start += int(size)
             if data is None:
                 raise InvalidInput(f"{name} has no data", field=name)
+            if name in inputs:
+                raise InvalidInput(f"{name} came twice", field=name)
             inputs[name] = tensor_of(str(given["datatype"]), shape, data, name)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"the body is no inference request ({error})", field="body") from None
