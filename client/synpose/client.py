@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, ca
 from urllib.parse import urlsplit
 
 from synpose.calibrated import Calibrated
-from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration import read_calibration, read_lenses, write_calibration
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput, ServerError, VideoError
-from synpose.image_sequence import align_folders
+from synpose.image_sequence import align_folders, camera_of
 from synpose.live import Start, StreamPolicy
 from synpose.live_client import AsyncLiveStream, LiveStream
 from synpose.options import Options
@@ -165,7 +166,7 @@ class AsyncClient:
         suffice.
         """
         checked = CalibrationOptions.from_mapping(options)
-        lenses = intrinsics if intrinsics is None or isinstance(intrinsics, Rig) else read_calibration(intrinsics)
+        lenses = intrinsics if intrinsics is None or isinstance(intrinsics, Rig) else read_lenses(intrinsics)
         uploads = CalibrationUploads(_videos(videos, "video"), _videos(boards or {}, "board"), lenses)
         async with aclosing(self._transport.calibrate(uploads, checked)) as parts:
             while (part := await _within(self._timeout, anext(parts, None))) is not None:
@@ -333,13 +334,24 @@ class Client:
         return self._run(self._client.ready())
 
     def close(self) -> None:
-        """Close the connection and end the thread; does nothing the second time."""
+        """Close the connection and end the thread; does nothing the second time.
+
+        What other threads still wait for raises `ServerError`.
+        """
         if self._loop.is_closed():
             return
-        self._run(self._client.aclose())
+        self._run(self._leave())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _leave(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+        await self._client.aclose()
 
     async def _open(
         self, calibration: Calibration | Hash, policy: StreamPolicy | None, options: OptionFields
@@ -354,6 +366,8 @@ class Client:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ServerError("the client was closed before the server had answered") from None
         finally:
             future.cancel()  # does nothing unless Ctrl-C ended the wait
 
@@ -380,7 +394,10 @@ def _rig_and_options(calibration: Calibration, options: OptionFields) -> tuple[d
 
 def _transport(url: str, credentials: Credentials) -> Transport:
     """The transport of the URL's scheme; raises `InvalidInput` for an address that is none."""
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise InvalidInput(f"{url!r} is no address of a server: {error}", field="url") from None
     # each wire's library is imported only where it is used
     if scheme in ("http", "https"):
         from synpose.transports.http import HttpTransport
@@ -432,7 +449,7 @@ def _uploads(videos: Videos) -> dict[str, Upload]:
         named = list(videos.items())
     else:
         paths = [Path(video) for video in ([videos] if isinstance(videos, str | os.PathLike) else videos)]
-        named = [(path.name if path.is_dir() else path.stem, path) for path in paths]
+        named = [(camera_of(path), path) for path in paths]
     uploads: dict[str, Upload] = {}
     folders: dict[str, Path] = {}
     for camera, video in named:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import TypeVar
 
 from synpose.errors import InvalidInput, LimitExceeded, VideoError
 
-__all__ = ["align_folders", "align_images"]
+__all__ = ["align_folders", "align_images", "camera_of"]
 
 T = TypeVar("T")
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _MOST = 1 << 20  # of a folder, by number; a server's own limit is lower
+
+
+def camera_of(path: Path) -> str:
+    """The camera whose video or folder of images `path` is: of `.` the folder's own name, of a link the link's."""
+    return Path(os.path.abspath(path)).name if path.is_dir() else path.stem  # `resolve` would follow links
 
 
 def align_folders(folders: Mapping[str, Path]) -> dict[str, list[Path | None]]:

@@ -13,7 +13,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from synpose.errors import InvalidInput, NotFound, ServerError
+from synpose.errors import InvalidInput, LimitExceeded, NotFound, ServerError
 from synpose.live import Ack, Capture, End, Ended, FromServer, LivePose, Opened, Received, Resume, Start, ToServer
 from synpose.live import StreamCounters as Counters
 from synpose.pose import PoseHeader
@@ -30,6 +30,7 @@ RECONNECT = 30.0
 
 _MOST_UNCONFIRMED = 256  # captures that are kept until the server says that they came
 _MOST_UNREAD = 64  # results that were received and not yet taken
+_MOST_BYTES = (32 << 20) - (64 << 10)  # of the images of a capture: what a message holds, less what is said of them
 _PAUSE = 0.2  # seconds before the next try
 
 
@@ -103,11 +104,11 @@ class AsyncLiveStream:
 
         Waits while the server is behind, in mode `every`; then someone else must read the poses meanwhile.
         """
-        await self._put(Capture(_seconds(timestamp), dict(images), whole=True))
+        await self._put(Capture(_seconds(timestamp), _encoded(images), whole=True))
 
     async def send_image(self, camera: str, timestamp: float, image: bytes) -> None:
         """Send one camera's image, taken at `timestamp` seconds; the server finds those that belong together."""
-        await self._put(Capture(_seconds(timestamp), {camera: image}))
+        await self._put(Capture(_seconds(timestamp), _encoded({camera: image})))
 
     async def end(self) -> None:
         """Say that nothing follows: what is on its way is answered, and iteration ends."""
@@ -351,3 +352,29 @@ def _seconds(timestamp: float) -> float:
     if not math.isfinite(timestamp):
         raise InvalidInput("a timestamp must be a finite number of seconds", field="timestamp")
     return float(timestamp)
+
+
+def _encoded(images: Mapping[str, bytes]) -> dict[str, bytes]:
+    """`images`, or what holds their bytes as OpenCV's encoder gives it, as bytes; raises `InvalidInput` for others.
+
+    And `LimitExceeded` for more than a message holds. Told here, as the task that sends them has nobody to tell, and a
+    message that is too large breaks the connection anew whenever it is sent again.
+    """
+    encoded = {}
+    for camera, image in images.items():
+        if not isinstance(camera, str):
+            raise InvalidInput(f"a camera's name is text, not {camera!r:.40}", field="capture.images")
+        try:
+            encoded[camera] = image if isinstance(image, bytes) else bytes(memoryview(image))
+        except TypeError:
+            raise InvalidInput(
+                f"an image is the bytes of a JPEG or PNG file, not {type(image).__name__}; leave out a camera without",
+                field="capture.images",
+                camera=camera,
+            ) from None
+    if (size := sum(map(len, encoded.values()))) > _MOST_BYTES:
+        raise LimitExceeded(
+            f"the images of a capture have {size} bytes; at most {_MOST_BYTES} can be sent at once",
+            field="capture.images",
+        )
+    return encoded

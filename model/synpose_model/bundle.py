@@ -135,9 +135,15 @@ class Bundle:
         return {**own, "skeleton": self.skeleton.name}
 
     def verify(self) -> None:
-        """Raise `BundleError` if a graph is not the file that the manifest describes."""
+        """Raise `BundleError` if a graph cannot be read or is not the file that the manifest describes."""
         for kind, path in self.graphs.items():
-            if sha256(path) != self.checksums[kind]:
+            try:
+                own = sha256(path)
+            except OSError as error:  # it has gone since the manifest was read, or may not be read
+                raise BundleError(
+                    f"bundle {self.name!r}: {path.name} cannot be read ({error.strerror})", field="model"
+                ) from None
+            if own != self.checksums[kind]:
                 raise BundleError(
                     f"bundle {self.name!r}: {path.name} is not the file its manifest names", field="model"
                 )

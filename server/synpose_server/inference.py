@@ -52,12 +52,11 @@ class RawGraph:
         self._check(inputs)
         try:
             parts = await asyncio.gather(*map(asyncio.wrap_future, self._graph.submit(job, inputs)))
-        except asyncio.CancelledError:
-            job.cancel()
-            raise
-        except SynposeError:
-            raise
-        except Exception as error:  # ORT raises a family of its own for shapes that a graph cannot take
+        except BaseException as error:
+            job.cancel()  # the other parts have nobody to go to
+            if isinstance(error, SynposeError) or not isinstance(error, Exception):
+                raise
+            # ORT raises a family of its own for shapes that a graph cannot take
             raise InvalidInput(f"{self.name} cannot run on these inputs: {error}", field="inputs") from error
         return joined(parts)
 

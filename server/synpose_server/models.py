@@ -112,10 +112,13 @@ class Models(Mapping[str, Model]):
         log.info("model %s is served no more", name)
 
     async def watch(self, seconds: float) -> None:
-        """`poll` every so many seconds, until cancelled."""
+        """`poll` every so many seconds, until cancelled; where that fails, as with a disk that is away, it is told."""
         while True:
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(self.poll)
+            try:
+                await asyncio.to_thread(self.poll)
+            except Exception:
+                log.exception("the folder of models could not be looked at; it is tried again")
 
 
 def _same(one: Bundle, other: Bundle) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synpose.calibration import MAX_BYTES, read_calibration
+from synpose.calibration import MAX_BYTES, read_calibration, read_lenses
 from synpose.errors import CalibrationError
 
 FILES = Path(__file__).parent / "calibrations"
@@ -152,3 +153,17 @@ def test_mutated_files_raise_only_calibration_errors(data: st.DataObject) -> Non
     except CalibrationError:
         return
     assert all(np.isfinite(camera.t).all() for camera in rig)
+
+
+def test_lenses_need_no_places() -> None:
+    """Neither the unit of length nor where the cameras stand matters to who reads lenses; a broken file does."""
+    text = (FILES / "anipose.toml").read_text()
+    together = re.sub(r"translation = .*", "translation = [0.0, 0.0, 0.0]", text)
+    in_metres = read_calibration(FILES / "anipose.toml", units="mm")
+    for content in (text, together):
+        rig = read_lenses({"c": content.encode()})
+        assert rig.names == in_metres.names
+        assert all(camera.K.tolist() == in_metres[camera.name].K.tolist() for camera in rig)
+    assert read_lenses(FILES / "easymocap").names == read_calibration(FILES / "easymocap").names
+    with pytest.raises(CalibrationError, match="matrix"):
+        read_lenses({"c": text.replace("matrix = [", "matrix = [[], ", 1).encode()})

@@ -310,7 +310,30 @@ def test_a_silent_server_times_out(url: str, engine: FakeEngine) -> None:
     assert engine.closed.wait(5)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", ""])
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_closing_ends_what_other_threads_wait_for(scheme: str) -> None:
+    """A thread whose answer will not come any more is told so, and does not wait for ever."""
+    told: list[SynposeError] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = synpose.Client(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}")
+
+        def ask() -> None:
+            try:
+                client.estimate(VIDEOS, RIG)
+            except SynposeError as error:
+                told.append(error)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        connection, _ = silent.accept()
+        client.close()
+        asking.join(10)
+        connection.close()
+    assert not asking.is_alive()
+    assert isinstance(told[0], ServerError)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "", "http://[::1"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     """A forgotten scheme is the usual mistake."""
     with pytest.raises(InvalidInput, match="http"):

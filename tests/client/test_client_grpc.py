@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -59,6 +60,15 @@ def test_answers_and_errors_are_those_of_http(url: str, engine: FakeEngine) -> N
         with pytest.raises(synpose.VideoError) as caught:
             client.estimate({"cam01": b"one", "cam02": b"broken"}, RIG)
         assert (caught.value.field, caught.value.camera) == ("video", "cam02")
+
+
+def test_an_empty_video_is_sent(url: str, engine: FakeEngine, tmp_path: Path) -> None:
+    """The server must see it to refuse it; a camera of which nothing comes would be taken for left out."""
+    (tmp_path / "cam02.mp4").touch()
+    with synpose.Client(url, timeout=10) as client:
+        client.estimate({"cam01": b"one", "cam02": b""}, RIG)
+        client.estimate({"cam01": b"one", "cam02": tmp_path / "cam02.mp4"}, RIG)
+    assert [received.sources for received in engine.received] == [{"cam01": b"one", "cam02": b""}] * 2
 
 
 def test_leaving_a_stream_stops_the_estimate(url: str, engine: FakeEngine) -> None:

@@ -6,17 +6,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from synpose import live_client, live_json
-from synpose.errors import NotFound
+from synpose import live_client, live_json, live_wire
+from synpose.errors import InvalidInput, LimitExceeded, NotFound
 from synpose.live import (
     Ack,
+    Capture,
     End,
     Ended,
     FromServer,
@@ -35,6 +37,7 @@ from synpose.skeleton import COCO17
 from synpose.transports import http
 from synpose.transports.base import Disconnected, Transport
 from synpose.transports.http import HttpTransport
+from synpose.wire import MAX_MESSAGE_BYTES
 
 HEADER = PoseHeader(ModelInfo("fake", "1"), COCO17, 30.0)
 START = Start({"rig.json": b""}, policy=StreamPolicy(mode="every"))
@@ -63,6 +66,14 @@ def stream(wire: Wire) -> AsyncLiveStream:
 
 def result(sequence: int) -> LivePose:
     return LivePose(Frame(sequence, 0.0, (), ()), 0.0, (), Latency(0, 0, 0, 0, 0, 0, 0), StreamCounters(), {})
+
+
+async def quiet_to_the_end(messages: AsyncIterator[ToServer]) -> AsyncGenerator[FromServer, None]:
+    """A connection that answers nothing but the end."""
+    yield Opened("token", HEADER, 0, "hash")
+    async for message in messages:
+        if isinstance(message, End):
+            yield Ended(StreamCounters())
 
 
 def test_a_stream_that_was_quiet_is_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,5 +177,43 @@ def test_a_server_that_is_behind_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
         async with server, AsyncLiveStream(transport, START) as poses:
             assert [pose async for pose in poses] == []
         await transport.aclose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("images", [{"a": None}, {"a": "image"}, {1: b"image"}])
+def test_what_is_no_image_is_told_to_who_sends_it(images: Any) -> None:
+    """And ends nothing: what the wire could not write would leave the stream silent until the server gives it up."""
+
+    async def scenario() -> None:
+        wire = Wire(quiet_to_the_end)
+        async with stream(wire) as poses:
+            with pytest.raises(InvalidInput):
+                await poses.send(0.0, images)
+            await poses.send(0.0, {"a": np.frombuffer(b"image", np.uint8)})  # type: ignore[dict-item]
+            await poses.end()
+            assert [pose async for pose in poses] == []
+            assert [message for message in wire.said if isinstance(message, Capture)] == [
+                Capture(0.0, {"a": b"image"}, whole=True)
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_a_capture_that_no_message_holds_is_told_at_once() -> None:
+    """Sent, it would break the connection again and again; what just fits is a message of the size servers take."""
+
+    async def scenario() -> None:
+        wire = Wire(quiet_to_the_end)
+        half = bytes(live_client._MOST_BYTES // 2)
+        async with stream(wire) as poses:
+            with pytest.raises(LimitExceeded, match="at most"):
+                await poses.send(0.0, {"a": half, "b": half + b"more"})
+            await poses.send(0.0, dict.fromkeys((f"{'camera':<190}{v}" for v in range(2)), half))
+            await poses.end()
+            assert [pose async for pose in poses] == []
+        (capture,) = (message for message in wire.said if isinstance(message, Capture))
+        assert len(live_json.to_server(capture)) <= MAX_MESSAGE_BYTES
+        assert live_wire.to_server(capture).ByteSize() <= MAX_MESSAGE_BYTES
 
     asyncio.run(scenario())

@@ -171,6 +171,14 @@ BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
 }
 
 
+def test_a_graph_that_went_is_told(folder: Path) -> None:
+    """Between reading the manifest and the graphs their folder may be replaced."""
+    bundle = Bundle.read(folder)
+    bundle.graphs["spatial"].unlink()
+    with pytest.raises(BundleError, match=r"'small': spatial.onnx cannot be read"):
+        bundle.verify()
+
+
 def test_what_a_manifest_may_leave_out(folder: Path) -> None:
     """A bundle looks nowhere ahead and needs two views, unless its manifest says otherwise."""
     bundle = Bundle.read(folder)

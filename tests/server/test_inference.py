@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +14,12 @@ import onnxruntime as ort
 import pytest
 from tests.server.live_server import serve
 
+from synpose.errors import InvalidInput
 from synpose_model.bundle import Repository
 from synpose_server.engine import Engine
+from synpose_server.inference import find_graph
+from synpose_server.job import Job
+from synpose_server.runtime import Graph
 from synpose_server.settings import Settings
 
 QUICK = Repository()["quick"]
@@ -162,3 +168,60 @@ def test_broken_requests_are_told(client: httpx.Client, content: bytes, header: 
     headers = {"Inference-Header-Content-Length": header} if header else {}
     response = client.post("/models/quick.spatial/infer", content=content, headers=headers)
     assert (response.status_code, response.json().keys()) == (400, {"error"})
+
+
+def test_an_input_may_come_once(client: httpx.Client) -> None:
+    """Two of one name are not for the server to choose from."""
+    twice = described(rays(), False) * 2
+    response = client.post("/models/quick.relation/infer", json={"inputs": twice})
+    assert (response.status_code, response.json()) == (400, {"error": "origins came twice"})
+
+
+IMAGES = np.zeros((40, S, S, 3), np.uint8)  # ten runs
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each run of a graph had, which takes a while."""
+    sizes: list[int] = []
+    run = Graph.run
+
+    def slow(graph: Graph, inputs: dict[str, Array]) -> dict[str, Array]:
+        sizes.append(len(next(iter(inputs.values()))))
+        time.sleep(0.1)
+        return run(graph, inputs)
+
+    monkeypatch.setattr(Graph, "run", slow)
+    return sizes
+
+
+def test_nothing_is_run_for_who_went_away(runs: list[int]) -> None:
+    """A client that closes its connection leaves no work behind."""
+    engine = Engine(Settings(), only="quick")
+    runs.clear()
+    with serve(engine) as url:
+        with httpx.Client(base_url=f"{url}/v2", timeout=0.15) as client, pytest.raises(httpx.ReadTimeout):
+            infer(client, "quick.spatial", {"images": IMAGES}, True)
+        time.sleep(1.5)
+    assert 1 <= len(runs) < 8
+
+
+def test_nothing_more_is_run_once_a_part_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has the error; the other parts would be for nobody."""
+    engine = Engine(Settings(), only="quick")
+    graph = find_graph(engine, "quick.spatial")
+    tried: list[int] = []
+
+    def fail(inputs: dict[str, Array]) -> dict[str, Array]:
+        tried.append(len(inputs["images"]))
+        time.sleep(0.05)
+        raise ValueError("broken")
+
+    async def scenario() -> None:
+        with pytest.raises(InvalidInput, match="broken"):
+            await graph.run({"images": IMAGES}, Job())
+        await asyncio.sleep(1.0)
+
+    monkeypatch.setattr(engine.model("quick").graphs["spatial"], "_run", fail)
+    asyncio.run(scenario())
+    assert len(tried) < 8

@@ -217,6 +217,32 @@ def test_the_folder_is_watched(folder: Path, engine: Engine) -> None:
     asyncio.run(asyncio.wait_for(watch(), 30))
 
 
+def test_a_folder_that_was_away_is_watched_again(
+    folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that fails for a moment does not end the watch, and the log tells of it."""
+    names, repository = engine.served.repository.names, engine.served.repository
+    failures = iter([OSError(116, "Stale file handle")])
+
+    def fail_once() -> tuple[str, ...]:
+        for error in failures:
+            raise error
+        return names()
+
+    async def scenario() -> None:
+        watching = asyncio.create_task(engine.served.watch(0.02))
+        put(folder, "main", "2")
+        async with asyncio.timeout(10):
+            while served(engine)["main"] != "2":
+                assert not watching.done()
+                await asyncio.sleep(0.02)
+        watching.cancel()
+
+    monkeypatch.setattr(repository, "names", fail_once)
+    asyncio.run(scenario())
+    assert "it is tried again" in caplog.text
+
+
 def test_a_swap_while_calls_run(folder: Path) -> None:
     """Models that are loaded again and again under load: every call is answered."""
     models = Models(Repository(folder), lambda bundle: Model(bundle))

@@ -6,7 +6,7 @@
 """
 
 from synpose.calibration.native import write_calibration
-from synpose.calibration.read import MAX_BYTES, read_calibration
+from synpose.calibration.read import MAX_BYTES, read_calibration, read_lenses
 from synpose.calibration.toml import write_toml
 
-__all__ = ["MAX_BYTES", "read_calibration", "write_calibration", "write_toml"]
+__all__ = ["MAX_BYTES", "read_calibration", "read_lenses", "write_calibration", "write_toml"]

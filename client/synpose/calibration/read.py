@@ -1,4 +1,7 @@
-"""`read_calibration`: from a path or an upload, through the format that its content shows, to a rig in metres."""
+"""`read_calibration`: from a path or an upload, through the format that its content shows, to a rig in metres.
+
+`read_lenses` is the same for those who need no places.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from synpose.calibration.parsed import METRES, UNITS, Parsed, Unit, as_unit
 from synpose.errors import CalibrationError
 from synpose.rig import Rig
 
-__all__ = ["MAX_BYTES", "read_calibration"]
+__all__ = ["MAX_BYTES", "read_calibration", "read_lenses"]
 
 MAX_BYTES = 4 << 20  # a calibration of 500 cameras has less than one MiB
 
@@ -33,13 +36,31 @@ def read_calibration(source: str | os.PathLike[str] | Mapping[str, bytes], *, un
     """
     if units is not None:
         as_unit(units, "units")
+    with np.errstate(all="ignore"):  # absurd numbers overflow before they are refused
+        parsed = _read(source)
+        unit = _unit(parsed, units)
+        return _in_metres(parsed, unit)
+
+
+def read_lenses(source: str | os.PathLike[str] | Mapping[str, bytes]) -> Rig:
+    """The cameras in `source` for the sake of their lenses: their places may be in any unit, or all the same.
+
+    Else as `read_calibration`.
+    """
+    with np.errstate(all="ignore"):
+        return Rig(_read(source).cameras)
+
+
+def _read(source: str | os.PathLike[str] | Mapping[str, bytes]) -> Parsed:
     contents = source if isinstance(source, Mapping) else _files(Path(source))
     if not 1 <= len(contents) <= 2:
         raise CalibrationError(f"give one calibration, or two files that belong together, not {len(contents)}")
-    with np.errstate(all="ignore"):  # absurd numbers overflow before they are refused
-        parsed = _parse([_text(name, content) for name, content in contents.items()])
-        unit = _unit(parsed, units)
-        return _in_metres(parsed, unit)
+    parsed = _parse([_text(name, content) for name, content in contents.items()])
+    if len(parsed.cameras) > _MAX_CAMERAS:
+        raise CalibrationError(
+            f"{len(parsed.cameras)} cameras are too many; {_MAX_CAMERAS} may be", field="calibration"
+        )
+    return parsed
 
 
 def _files(path: Path) -> dict[str, bytes]:
@@ -105,10 +126,6 @@ def _unit(parsed: Parsed, units: Unit | None) -> Unit:
 
 
 def _in_metres(parsed: Parsed, unit: Unit) -> Rig:
-    if len(parsed.cameras) > _MAX_CAMERAS:
-        raise CalibrationError(
-            f"{len(parsed.cameras)} cameras are too many; {_MAX_CAMERAS} may be", field="calibration"
-        )
     rig = Rig(tuple(replace(camera, t=camera.t * METRES[unit]) for camera in parsed.cameras))
     if len(rig) < 2:
         return rig

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from synpose.calibrated import Calibrated, CalibrationReport
-from synpose.calibration import read_calibration, write_calibration, write_toml
+from synpose.calibration import read_lenses, write_calibration, write_toml
 from synpose.calibration_options import CalibrationOptions
 from synpose.cli import server
 from synpose.cli.clip import by_camera
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     options = CalibrationOptions.from_mapping(given)
     videos, boards = by_camera(args.videos), by_camera(args.board_videos)
-    lenses = read_calibration(args.intrinsics) if args.intrinsics else None
+    lenses = read_lenses(args.intrinsics) if args.intrinsics else None
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     with whole_file(args.output) as write:
         with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from synpose.calibration import read_calibration
 from synpose.cli.extras import needs_extra
 from synpose.errors import CalibrationError, InvalidInput, VideoError
-from synpose.image_sequence import align_folders
+from synpose.image_sequence import align_folders, camera_of
 from synpose.options import Options
 from synpose.rig import Rig
 
@@ -65,7 +65,7 @@ def by_camera(paths: Iterable[Path]) -> dict[str, Path]:
     """The videos by camera; raises for one that is not there or a camera that has two."""
     videos: dict[str, Path] = {}
     for path in paths:
-        camera = path.resolve().name if path.is_dir() else path.stem
+        camera = camera_of(path)
         if not path.exists():
             raise VideoError(f"there is no file {path}", field="video", camera=camera)
         if camera in videos:

@@ -221,10 +221,11 @@ async def _chunks(videos: Mapping[str, Path | bytes]) -> AsyncIterator[pb.Estima
     """The cameras' videos, one after the other."""
     for camera, video in videos.items():
         if isinstance(video, bytes):
-            for begin in range(0, len(video), MAX_CHUNK_BYTES):
+            for begin in range(0, max(len(video), 1), MAX_CHUNK_BYTES):  # an empty one is a chunk, too: it was sent
                 yield _chunk(camera, video[begin : begin + MAX_CHUNK_BYTES])
         else:
             with _unreadable(camera), await asyncio.to_thread(video.open, "rb") as file:
+                yield _chunk(camera, await asyncio.to_thread(file.read, MAX_CHUNK_BYTES))
                 while data := await asyncio.to_thread(file.read, MAX_CHUNK_BYTES):
                     yield _chunk(camera, data)
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from synpose.errors import InvalidInput, SynposeError
@@ -29,6 +26,7 @@ from synpose_server.http.body import read_answer, read_body
 from synpose_server.http.calibration_body import read_calibration_body
 from synpose_server.http.calibration_lines import LINES, calibration_lines
 from synpose_server.http.calibrations import add_calibrations
+from synpose_server.http.connected import while_connected
 from synpose_server.http.deadline import job_of
 from synpose_server.http.door import Door
 from synpose_server.http.inference import inference_routes
@@ -39,8 +37,6 @@ from synpose_server.http.query import check_query
 from synpose_server.http.stream import add_stream
 
 __all__ = ["create_app"]
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +94,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
                 pose = await stack.enter_async_context(read_body(request.headers, body, settings))
             if not output.streams:
                 given = pose.rig, pose.sources, pose.options, pose.timestamps
-                content = await _while_connected(request, bridge.answer(*given, job, output.write))
+                content = await while_connected(request, bridge.answer(*given, job, output.write))
                 return Response(content, media_type=output.form.media_type)
             estimate = bridge.estimate(pose.rig, pose.sources, pose.options, pose.timestamps, job)
 
@@ -106,7 +102,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
                 running = await stack.enter_async_context(estimate)
                 return running, await anext(running, None)  # what is wrong from the start gets its status
 
-            running, first = await _while_connected(request, begin())
+            running, first = await while_connected(request, begin())
             return _Stream(_lines(running, first), output.form.media_type, stack.pop_all())
         raise AssertionError("the stack swallows no exception")
 
@@ -137,7 +133,7 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
                 except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # numbers of no estimate
                     raise InvalidInput(f"this answer cannot be written as {output.form.suffix}: {error}") from error
 
-            content = await _while_connected(request, bridge.convert(written, job, held))
+            content = await while_connected(request, bridge.convert(written, job, held))
             return Response(content, media_type=output.form.media_type)
         raise AssertionError("the stack swallows no exception")
 
@@ -165,11 +161,11 @@ def create_app(bridge: Bridge, gate: Gate | None = None) -> FastAPI:
                 body = bridge.in_time(request.stream(), job)
                 given = await stack.enter_async_context(read_calibration_body(request.headers, body, settings))
             if not streams:
-                calibrated = await _while_connected(request, bridge.calibrate(given, job))
+                calibrated = await while_connected(request, bridge.calibrate(given, job))
                 return Response(orjson.dumps(calibrated.to_record()), media_type="application/json")
             lines = calibration_lines(bridge, given, job)
             stack.push_async_callback(lines.aclose)
-            first = await _while_connected(request, anext(lines))  # what is wrong from the start gets its status
+            first = await while_connected(request, anext(lines))  # what is wrong from the start gets its status
             return _Stream(_following(first, lines), LINES, stack.pop_all())
         raise AssertionError("the stack swallows no exception")
 
@@ -261,22 +257,3 @@ async def _lines(running: Running, first: Frame | None) -> AsyncIterator[bytes]:
         if not isinstance(error, SynposeError):
             log.exception("an estimate failed")
         yield orjson.dumps({"error": problem_of(error)}) + b"\n"
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away (`ClientDisconnect`)."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = task, watch = asyncio.create_task(work), asyncio.create_task(gone())
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
-        watch.cancel()
-        await asyncio.wait(tasks)

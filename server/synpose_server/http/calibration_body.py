@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.datastructures import Headers
 
-from synpose.calibration import read_calibration
+from synpose.calibration import read_lenses
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import InvalidInput
 from synpose.rig import Camera
@@ -55,8 +55,8 @@ def _from_form(form: Form) -> CalibrationRequest:
         sources[field][camera] = file
     options = CalibrationOptions.from_mapping(parse_json(small.get("options", b"{}"), "options"))
     lenses: dict[str, Camera] = {}
-    if "calibration" in small:  # only its lenses are used, so its unit of length does not matter
-        lenses = {camera.name: camera for camera in read_calibration({"calibration": small["calibration"]})}
+    if "calibration" in small:
+        lenses = {camera.name: camera for camera in read_lenses({"calibration": small["calibration"]})}
     return CalibrationRequest(sources["video"], options, lenses, sources["board"])
 
 

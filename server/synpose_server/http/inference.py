@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request, Response
 from synpose.errors import InvalidInput, LimitExceeded, Overloaded, SynposeError, status_of
 from synpose_server.batcher import Arrays
 from synpose_server.bridge import Bridge
+from synpose_server.http.connected import while_connected
 from synpose_server.http.deadline import job_of
 from synpose_server.inference import DATATYPES, RawGraph, Tensor, find_graph, tensor_of
 from synpose_server.job import Job
@@ -82,7 +83,7 @@ def inference_routes(bridge: Bridge) -> APIRouter:
                 body = await _body(bridge, request, job)
                 asked, inputs = _inputs(body, request.headers.get(HEADER))
                 wanted = _wanted(asked, graph)
-                outputs = await graph.run(inputs, job)
+                outputs = await while_connected(request, graph.run(inputs, job))
             return _answer(asked, name, graph, {output: outputs[output] for output in wanted}, wanted)
         except SynposeError as error:
             return _failure(error)
@@ -119,6 +120,8 @@ def _inputs(body: bytes, header: str | None) -> tuple[dict[str, Any], Arrays]:
                 start += int(size)
             if data is None:
                 raise InvalidInput(f"{name} has no data", field=name)
+            if name in inputs:
+                raise InvalidInput(f"{name} came twice", field=name)
             inputs[name] = tensor_of(str(given["datatype"]), shape, data, name)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"the body is no inference request ({error})", field="body") from None

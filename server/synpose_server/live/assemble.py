@@ -179,7 +179,7 @@ class Assembler:
     def _start_over_if_all_are_late(self, now: float) -> None:
         """Let in what comes after the newest late images, if nothing but such has come for a while."""
         sending = set(self._came)
-        if any(self._late_runs[camera] < _LATE for camera in sending):
+        if not sending or any(self._late_runs[camera] < _LATE for camera in sending):
             return
         times = [self._newest[camera] for camera in sending]
         middle = statistics.median_low(times)

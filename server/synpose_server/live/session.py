@@ -219,9 +219,9 @@ class Session:
                     self.on_change()
                 posed = self._poser.finish() if taken is None else self._poser.step(taken)
                 with self._lock:
-                    self._flushed = taken is None
                     for one in posed:
                         self._keep(_Result(self._pose(one), one.answered))
+                    self._flushed = taken is None  # at last: `is_answered` asks without the lock
                 self.on_change()
         except Exception as error:  # told to the client by the door; the thread is the pool's
             if not isinstance(error, SynposeError):

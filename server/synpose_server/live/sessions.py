@@ -125,7 +125,7 @@ class Sessions:
         self._decoding.shutdown()
 
     async def _open(self, start: Start) -> _Entry:
-        self._make_room()
+        self._giving_way()  # nobody gives way to a start that fails
         rig, digest = await asyncio.to_thread(self._rig_of, start)
         if self.draining:  # since this was let in
             raise Draining("the server is about to stop; start a new stream, at another or when it is back")
@@ -169,18 +169,23 @@ class Sessions:
         return entry
 
     def _make_room(self) -> None:
-        """Raise `Overloaded` when all places are taken.
+        """Give up a stream if all places are taken; raises as `_giving_way`."""
+        if (entry := self._giving_way()) is not None:
+            self._expire(entry)
+
+    def _giving_way(self) -> _Entry | None:
+        """Who has to go for one more, None while there are places; raises `Overloaded` when nobody does.
 
         A stream without a connection gives way, and so does one that nobody reads: first those that were answered to
         their end, and the oldest of them.
         """
         if len(self._entries) < self.engine.settings.max_streams:
-            return
+            return None
         left = [e for e in self._entries.values() if e.link is None or e.link.is_stalled(self.idle_seconds)]
         if not left:
             metrics.count_stream("refused")
             raise Overloaded(f"{len(self._entries)} streams are open already; try again later")
-        self._expire(min(left, key=lambda entry: (not entry.session.is_answered, entry.since)))
+        return min(left, key=lambda entry: (not entry.session.is_answered, entry.since))
 
     def _detach(self, entry: _Entry, *, keep: bool) -> None:
         entry.link = None

@@ -16,7 +16,7 @@ from tests.server.live_server import serve
 
 import synpose
 from synpose.calibrated import Calibrated, CalibrationReport, CameraReport
-from synpose.calibration import read_calibration, write_calibration
+from synpose.calibration import read_calibration, write_calibration, write_toml
 from synpose.cli import main
 from synpose.errors import CalibrationError, InvalidInput, OptionsError
 from synpose_server.calibrate.estimate import CalibrationRequest
@@ -137,6 +137,25 @@ def test_the_client_calibrates(tmp_path: Path) -> None:
     assert (list(engine.asked.sources), list(engine.asked.boards)) == (["cam0", "cam1"], ["cam1"])
     assert list(engine.asked.lenses) == ["cam0", "cam1"]
     assert (engine.asked.options.height, engine.asked.options.board) == (1.8, "checkerboard:9x6")
+
+
+def test_lenses_may_come_without_a_unit(tmp_path: Path) -> None:
+    """A file of anipose says nothing of its unit, which does not matter where only its lenses are used."""
+    engine = _Engine()
+    file = tmp_path / "lenses.toml"
+    file.write_text(write_toml(make_rig(2)).replace('units = "m"', ""))
+    videos = [tmp_path / "cam0.mp4", tmp_path / "cam1.mp4"]
+    for video in videos:
+        video.write_bytes(b"film")
+    with serve(engine) as url:
+        answer = httpx.post(url + URL, files=[*VIDEOS, ("calibration", ("a.toml", file.read_bytes()))], data=HEIGHT)
+        assert answer.status_code == 200, answer.text
+        with synpose.Client(url, timeout=20) as client:
+            client.calibrate(videos, intrinsics=file, height=1.8)
+        command = ["calibrate", *map(str, videos), "--intrinsics", str(file), "--height", "1.8", "--server", url]
+        assert main([*command, "--output", str(tmp_path / "found.toml")]) == 0
+    assert engine.asked is not None
+    assert list(engine.asked.lenses) == ["cam0", "cam1"]
 
 
 def test_the_client_raises_what_the_server_refused(tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def test_whole_sets_wait_for_nothing() -> None:
     assert (empty.images, empty.skew, target.late) == ({}, 0.0, 1)
 
 
+def test_a_late_whole_set_before_any_image_is_left_out() -> None:
+    """Nobody has sent an image yet that could tell whether clocks have stepped."""
+    target = assembler()
+    target.add_set(1.0, {}, 0.0)
+    assert len(target.take(0.0)) == 1
+    target.add_set(0.5, {}, 0.0)
+    assert target.flush(0.0) == []
+
+
 def test_instants_that_changed_places_are_both_kept() -> None:
     """In mode `every` a set waits where one before it is missing: until that comes, or the cameras have gone on."""
     target = assembler(replace(EVERY, on_missing="partial"))

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, cast
 
+import pytest
+
 from synpose.live import Capture, LivePose, StreamPolicy
 from synpose.pose import Frame, ModelInfo, PoseHeader
 from synpose.skeleton import COCO17
@@ -108,3 +110,30 @@ def test_few_images_of_all_cameras_wait_longer_for_their_clocks() -> None:
         stream.tick(16.0)
         assert stream.counters.frame_sets == 5
         assert stream.due is None
+
+
+class HoldingPoser(FakePoser):
+    """Answers what came only when nothing follows, as a look-ahead does."""
+
+    def step(self, taken: PendingSet) -> list[Posed]:
+        self.held = super().step(taken)
+        return []
+
+    def finish(self) -> list[Posed]:
+        return self.held
+
+
+def test_a_stream_is_not_answered_before_its_last_results_are_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A door that asks while they are put there must not say that everything was sent."""
+    asked: list[bool] = []
+    with session(StreamPolicy(mode="every"), HoldingPoser()) as stream:
+        pose = stream._pose
+
+        def asking(posed: Posed) -> LivePose:
+            asked.append(stream.is_answered)
+            return pose(posed)
+
+        monkeypatch.setattr(stream, "_pose", asking)
+        stream.take(Capture(0.0, dict.fromkeys(CAMERAS, b""), whole=True), 0.0)
+        assert len(results(stream)) == 1
+    assert asked == [False]

@@ -17,8 +17,8 @@ from tests.e2e.clip import CALIBRATION, CAMERAS, RIG, jpegs
 from tests.server.live_server import serve
 
 import synpose
-from synpose.errors import Draining, InvalidInput, Overloaded
-from synpose.live import Capture, LivePose, Opened, Start, StreamPolicy, ToServer
+from synpose.errors import CalibrationError, Draining, InvalidInput, NotFound, Overloaded
+from synpose.live import Capture, LivePose, Opened, Resume, Start, StreamPolicy, ToServer
 from synpose.options import Options
 from synpose.rig import Rig
 from synpose_server import metrics, tracing
@@ -169,6 +169,27 @@ def test_a_stream_that_was_answered_gives_way_first(engine: Engine) -> None:
             sessions.close()
 
     engine.settings = Settings(max_streams=2)
+    asyncio.run(scenario())
+
+
+def test_no_stream_gives_way_to_one_that_cannot_begin(engine: Engine) -> None:
+    """Whoever wants to resume does not lose the stream to somebody's broken start."""
+
+    async def scenario() -> None:
+        sessions = Sessions(engine)
+        try:
+            async with sessions.attach(START) as broken:
+                pass
+            for wrong in (Start({"rig.json": b"no calibration"}), Start({"rig.json": CALIBRATION}, Options("unknown"))):
+                with pytest.raises((CalibrationError, NotFound)):
+                    async with sessions.attach(wrong):
+                        pass
+            async with sessions.attach(Resume(broken.session.token)) as resumed:
+                assert resumed.session is broken.session
+        finally:
+            sessions.close()
+
+    engine.settings = Settings(max_streams=1)
     asyncio.run(scenario())
 
 

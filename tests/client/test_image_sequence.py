@@ -1,0 +1,23 @@
+"""Folders of images: whose they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synpose.cli.clip import by_camera
+from synpose.client import _uploads
+
+
+def test_a_folder_is_called_as_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link has a name of its own, wherever it leads; `.` has that of its folder: for command line and client."""
+    take = tmp_path / "take.7"
+    take.mkdir()
+    (take / "0.jpg").write_bytes(b"image")
+    link = tmp_path / "cam01"
+    link.symlink_to(take)
+    monkeypatch.chdir(take)
+    for paths in ([link], [Path("..", "cam01")]):
+        assert list(by_camera(paths)) == list(_uploads(paths)) == ["cam01"]
+    assert list(by_camera([Path()])) == list(_uploads([Path()])) == ["take.7"]
