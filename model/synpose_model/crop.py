@@ -44,6 +44,18 @@ class Crop:
         matrix = turn * scale
         return cls(np.column_stack((matrix, centre - matrix @ ((side - 1) / 2, (side - 1) / 2))), side)
 
+    def at(self, side: int) -> Crop:
+        """The same square in `side` pixels."""
+        scale = self.side / side
+        shift = (scale - 1) / 2  # the middle of a larger pixel
+        matrix = self.transform[:, :2]
+        return Crop(np.column_stack((matrix * scale, self.transform[:, 2] + matrix @ (shift, shift))), side)
+
+    @property
+    def unit(self) -> Array:
+        """The transform `(2, 3)` of the square's shares to the image's pixels: 0 and 1 are its outer edges."""
+        return np.column_stack((self.transform[:, :2] * self.side, self.transform @ (-0.5, -0.5, 1.0)))
+
     def read(self, image: Image) -> NDArray[np.uint8]:
         """The crop's RGB pixels `(side, side, 3)`."""
         return image.crop(self.transform, (self.side, self.side))

@@ -305,12 +305,14 @@ def test_a_network_is_told_where_joints_are_expected() -> None:
 
 @pytest.mark.parametrize(("cameras", "window", "silent"), [(4, 20, 8), (4, 5, 4), (4, 1, 2), (3, 20, 2)])
 def test_many_cameras_find_the_first_poses_by_themselves(cameras: int, window: int, silent: int) -> None:
-    """With four cameras nothing is told for eight poses, or as many as the window holds; fewer cameras need the help."""
+    """With four cameras nothing is told for eight poses, or as many as the window holds; fewer need the help."""
     model = Expects(circle_rig(cameras), [STANDING], bundle=bundle(window=window))
     tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
     for _ in range(10):
         tracker.step([painted(v) for v in range(cameras)])
-    assert [bool(np.isfinite(told).all()) for told in model.told if told is not None] == [t >= silent for t in range(10)]
+    assert [bool(np.isfinite(told).all()) for told in model.told if told is not None] == [
+        t >= silent for t in range(10)
+    ]
 
 
 @dataclass

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from synpose.cli.extras import needs_extra
+from synpose.cli.settings import load_settings
 from synpose.errors import OptionsError
 
 __all__ = ["EXAMPLE", "configure", "run"]
@@ -63,6 +64,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--spatial", required=True, metavar="NAME", help="thunder, lightning, or a checkpoint of the task spatial"
         )
         sub.add_argument("--out", type=Path, metavar="DIR", help="where to write, if not to DIR of --data")
+    served = kinds.add_parser("served", help="crops as a server reads them, with what it expected", allow_abbrev=False)
+    served.add_argument(
+        "--clips", type=Path, required=True, metavar="DIR", help="folder that `clips` filled, one person each"
+    )
+    served.add_argument("--model", required=True, metavar="NAME", help="the bundle that reads them")
+    served.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
+    served.add_argument("--every", type=int, default=3, metavar="N", help="record every N-th frame set (3)")
+    served.add_argument("--seed", type=int, default=0, metavar="S", help="which cameras")
     sheet = kinds.add_parser("sheet", help="a picture of crops with their true joints", allow_abbrev=False)
     sheet.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture to write")
@@ -72,7 +81,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     with needs_extra("train,render,cpu"):
         kinds = {
-            "clips": _clips, "training": _training, "errors": _errors, "sightings": _sightings, "sheet": _sheet,
+            "clips": _clips, "training": _training, "errors": _errors, "sightings": _sightings,
+            "served": _served, "sheet": _sheet,
         }  # fmt: skip
         kinds[args.what](args)
 
@@ -130,6 +140,32 @@ def _sightings(args: argparse.Namespace) -> None:
         path = (args.out or args.data) / f"sightings_{split}.npz"
         save_sightings(path, sightings)
         print(f"{path}: {len(sightings)} clips")
+
+
+def _served(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from synpose_model.data.rendered import write_clip
+    from synpose_model.data.trunk import Trunk
+    from synpose_server.engine import Engine
+    from synpose_server.record_served import record_served
+    from synpose_server.rendered_clip import read_clips
+
+    clips = read_clips(args.clips)
+    model = Engine(load_settings(), only=args.model).model(args.model)
+    trunks = {variant: Trunk(variant) for variant in ("thunder", "lightning")}
+    sides = {variant: trunk.side for variant, trunk in trunks.items()}
+    rng, out, count = np.random.default_rng(args.seed), args.data / "served", 0
+    with _progress("clips") as advance:
+        for clip in clips:
+            for served in record_served(model, clip, sides, every=args.every, rng=rng):
+                write_clip(
+                    out / served.name, trunks, served.crops, rig=served.rig, fps=clip.fps, motion=clip.motion,
+                    joints=served.joints, ahead=served.ahead, **served.labels,
+                )  # fmt: skip
+                count += served.count
+            advance(len(clips))
+    print(f"{out}: {count} crops of {len(clips)} clips")
 
 
 def _sheet(args: argparse.Namespace) -> None:

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synpose.calibration import write_calibration
 from synpose.rig import Camera
 from synpose_model.crop import Crop
 from synpose_model.data.photograph import compress, jittered_crop, spoil
+from synpose_model.data.rendered import write_clip
 from synpose_model.data.splits import motions_of
 from synpose_model.data.trunk import Trunk
 from synpose_model.image import Image
@@ -114,8 +114,7 @@ def _write(
             for name, trunk in trunks.items():
                 chance.bit_generator.state = state  # the same mishap for every trunk
                 scale = trunk.side / side
-                own = Crop(_coarser(crop.transform, 1 / scale), trunk.side)
-                read = own.read(image)
+                read = crop.at(trunk.side).read(image)
                 if painted is not None:
                     mask = cv2.resize(painted.view(np.uint8), read.shape[1::-1], interpolation=cv2.INTER_NEAREST)
                     read = paint_over(read, mask.astype(np.bool_))
@@ -134,32 +133,13 @@ def _write(
                 under[within] = painted[row, column]
                 seen[under & (seen == 2)] = 1
             seen[~within] = 0
-            pixels.append(unit)
+            pixels.append(unit.astype(np.float32))
             visibility.append(seen)
-            transforms.append(np.column_stack((crop.transform[:, :2] * side, crop.transform @ (-0.5, -0.5, 1.0))))
-    folder.mkdir(parents=True, exist_ok=True)
-    count = (len(frames), len(clip.rig))
-    keypoints = {}
-    for name, trunk in trunks.items():
-        parts = [trunk(np.stack(crops[name][i : i + 8])) for i in range(0, len(crops[name]), 8)]
-        np.save(folder / f"{name}.npy", np.concatenate([maps for maps, _ in parts]))
-        found = np.concatenate([found for _, found in parts])
-        found[..., :2] = (found[..., :2] + 0.5) / trunk.side
-        keypoints[f"keypoints_{name}"] = found.reshape(*count, *found.shape[1:])
-    largest = max(trunks, key=lambda name: trunks[name].side)
-    files = [cv2.imencode(".jpg", crop[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1] for crop in crops[largest]]
-    np.savez(folder / "crops.npz", data=np.concatenate(files), starts=np.cumsum([0, *map(len, files)]))
-    np.savez(
-        folder / "labels.npz",
-        pixels=np.stack(pixels).astype(np.float32).reshape(*count, -1, 2),
-        visibility=np.stack(visibility).reshape(*count, -1),
-        transforms=np.stack(transforms).reshape(*count, 2, 3),
-        joints=clip.joints[frames],
-        rig=write_calibration(clip.rig),
-        fps=clip.fps,
-        motion=clip.people[0].motion,
-        **keypoints,  # type: ignore[arg-type]
-    )
+            transforms.append(crop.unit)
+    write_clip(
+        folder, trunks, crops, rig=clip.rig, fps=clip.fps, motion=clip.people[0].motion, joints=clip.joints[frames],
+        pixels=pixels, visibility=visibility, transforms=transforms,
+    )  # fmt: skip
 
 
 def _painted(rng: np.random.Generator, clip: Clip, frame: int, camera: Camera, crop: Crop) -> NDArray[np.bool_]:
@@ -172,10 +152,3 @@ def _painted(rng: np.random.Generator, clip: Clip, frame: int, camera: Camera, c
 
     own, *others = (figure(person.joints[frame]) for person in clip.people)
     return np.asarray(np.any(others, axis=0) & ~own)
-
-
-def _coarser(transform: Array, factor: float) -> Array:
-    """`transform` for a crop of the same part of the image whose pixels are `factor` times as wide."""
-    out = transform * (factor, factor, 1.0)
-    out[:, 2] += transform[:, :2] @ ((factor - 1) / 2, (factor - 1) / 2)
-    return out

@@ -1,7 +1,9 @@
 """Where a server that follows a person expects their joints in the next image: about where they are, with its errors.
 
-Most are near, those of quick hands and feet less so, those that were misread far off, and now and then left is taken
-for right. What cannot be seen is expected with larger errors, and at first nothing is expected at all.
+Two sources. `expectation` makes errors up: most are small, those of quick hands and feet less so, those of what was
+misread or cannot be seen large, and now and then left is taken for right. `ServerErrors` replays those that a server
+really made on rendered clips (`synpose render served`): metres, so that they agree between cameras, and of the whole
+pose at once.
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose.errors import InvalidInput
 from synpose.skeleton import BODY27
 from synpose_model.crop import NOWHERE
 
-__all__ = ["expectation"]
+__all__ = ["ServerErrors", "expectation"]
+
+Array = NDArray[np.float64]
 
 _NONE, _MISSING = 0.15, 0.03  # shares of the crops of which, and of the joints in others of which, nothing is expected
 _SPREAD, _VARIED = 0.01, 0.6  # shares of the crop: the usual error of a pose, and by how much its logarithm varies
@@ -55,3 +60,67 @@ def expectation(
     at += np.where(rng.random((N, 27, 1)) < _WRONG, rng.normal(0, _FAR, (N, 27, 2)), 0.0)
     unknown = (rng.random((N, 1)) < _NONE) | (rng.random((N, 27)) < _MISSING)
     return np.where(unknown[..., None] | ~np.isfinite(at), NOWHERE, at).astype(np.float32)
+
+
+_NEIGHBOURS = 16  # records of a like pose from which one is drawn
+_AT_ONCE = 1024  # poses that are compared with all records at once
+_LARGER, _SCALED = 0.2, 0.5  # mean and deviation of the logarithm by which its errors grow
+
+
+class ServerErrors:
+    """Errors of the poses that a server expected, replayed on people in like poses.
+
+    `joints`, `errors` `(M, 27, 3)`, metres in any world: true joints, and how far from them they were expected.
+    Those that are not all known are left out; raises `InvalidInput` where less than 17 are left.
+    """
+
+    def __init__(self, joints: NDArray[np.floating], errors: NDArray[np.floating]) -> None:
+        known = (np.isfinite(joints) & np.isfinite(errors)).all((1, 2))
+        joints, errors = joints[known], errors[known]
+        if len(joints) <= _NEIGHBOURS:
+            raise InvalidInput(f"{len(joints)} recorded expectations are too few to learn from", field="data")
+        axes = _axes(joints)
+        poses, errors = _own(joints, axes), errors @ axes
+        mirror, across = np.array(BODY27.mirror), np.array([-1.0, 1.0, 1.0])
+        self._poses = np.concatenate([poses, poses[:, mirror] * across]).reshape(2 * len(joints), -1)
+        self._errors = np.concatenate([errors, errors[:, mirror] * across])
+
+    def like(self, joints: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Records of the poses most like `joints` `(N, 27, 3)`: `(N, 16)`."""
+        poses = _own(joints, _axes(joints)).reshape(len(joints), -1)
+        squares = (self._poses**2).sum(-1)
+        nearest = [
+            np.argpartition(squares - 2 * poses[start : start + _AT_ONCE] @ self._poses.T, _NEIGHBOURS)[:, :_NEIGHBOURS]
+            for start in range(0, len(poses), _AT_ONCE)
+        ]
+        return np.concatenate(nearest).astype(np.int64)
+
+    def expected(self, rng: np.random.Generator, joints: NDArray[np.floating], like: NDArray[np.int64]) -> Array:
+        """Where `joints` `(N, 27, 3)` are expected, in the same world: each with an error of one of its `like`."""
+        N = len(joints)
+        chosen = like[np.arange(N), rng.integers(like.shape[1], size=N)]
+        size = np.exp(rng.normal(_LARGER, _SCALED, (N, 1, 1)))
+        return np.asarray(joints + size * self._errors[chosen] @ _axes(joints).swapaxes(-1, -2))
+
+
+def _own(joints: NDArray[np.floating], axes: Array) -> Array:
+    """Joints from the hips' middle in the person's own `axes`."""
+    return np.asarray((joints - _middle(joints, "hip")[:, None]) @ axes)
+
+
+def _middle(joints: NDArray[np.floating], part: str) -> Array:
+    at = [BODY27.joints.index(f"{side}_{part}") for side in ("left", "right")]
+    return np.asarray(joints[:, at].mean(1), dtype=np.float64)
+
+
+def _axes(joints: NDArray[np.floating]) -> Array:
+    """Each person's own axes `(N, 3, 3)` as columns: to the left, forward or back, up the trunk."""
+    left, right = (
+        [BODY27.joints.index(f"{side}_{part}") for part in ("hip", "shoulder")] for side in ("left", "right")
+    )
+    up = _middle(joints, "shoulder") - _middle(joints, "hip")
+    up /= np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-6)
+    across = (joints[:, left] - joints[:, right]).astype(np.float64).sum(1)
+    across -= (across * up).sum(-1, keepdims=True) * up
+    across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-6)
+    return np.stack([across, np.cross(up, across), up], axis=-1)

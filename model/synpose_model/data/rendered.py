@@ -7,21 +7,23 @@ Drawing an image and running a trunk takes ten times as long as a training step 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synpose.calibration import read_calibration
+from synpose.calibration import read_calibration, write_calibration
 from synpose.errors import InvalidInput
 from synpose.rig import Rig
+from synpose_model.data.trunk import Trunk
 from synpose_model.spatial import SpatialConfig
 
-__all__ = ["RenderedClip", "read_clips"]
+__all__ = ["RenderedClip", "read_clips", "write_clip"]
 
 Array = NDArray[np.float64]
 
@@ -33,7 +35,8 @@ class RenderedClip:
     `pixels` `(F, V, 27, 2)` are the true joints in crop coordinates in [0, 1] (0 and 1 are the outer edges of the first
     and last pixel), `visibility` `(F, V, 27)` as COCO counts, `keypoints` by variant `(F, V, 17, 3)` what MoveNet says,
     in the same coordinates; `transforms` `(F, V, 2, 3)` take them to the image's pixels; `joints` `(F, 27, 3)` are
-    metres in the world of `rig`.
+    metres in the world of `rig`. Where a server read the crops (`synpose render served`), `ahead` `(F, 27, 3)` is where
+    it expected the joints in that world, and `expected` `(F, V, 27, 2)` in the crops, `NOWHERE` where it did not.
     """
 
     folder: Path
@@ -45,6 +48,8 @@ class RenderedClip:
     rig: Rig
     fps: float
     motion: str
+    ahead: Array | None = None
+    expected: NDArray[np.float32] | None = None
 
     def maps(self, variant: str) -> NDArray[np.float16]:
         """The trunk's features and heatmaps `(F·V, 41, h, w)`, on disk."""
@@ -94,4 +99,41 @@ def _read(folder: Path) -> RenderedClip:
             read_calibration({"rig.json": str(labels["rig"]).encode()}),
             float(labels["fps"]),
             str(labels["motion"]),
+            labels.get("ahead"),
+            labels.get("expected"),
         )
+
+
+def write_clip(
+    folder: Path,
+    trunks: Mapping[str, Trunk],
+    crops: Mapping[str, Sequence[NDArray[np.uint8]]],
+    *,
+    rig: Rig,
+    fps: float,
+    motion: str,
+    joints: Array,
+    **labels: Sequence[NDArray[Any]] | NDArray[Any],
+) -> None:
+    """Write a clip that `read_clips` reads. `crops` are those that each of `trunks` sees, F × V in one row.
+
+    `labels` are `RenderedClip`'s: those of each crop as sequences of F × V, others as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = (len(joints), len(rig))
+    keypoints = {}
+    for name, trunk in trunks.items():
+        parts = [trunk(np.stack(crops[name][i : i + 8])) for i in range(0, len(crops[name]), 8)]
+        np.save(folder / f"{name}.npy", np.concatenate([maps for maps, _ in parts]))
+        found = np.concatenate([found for _, found in parts])
+        found[..., :2] = (found[..., :2] + 0.5) / trunk.side
+        keypoints[f"keypoints_{name}"] = found.reshape(*count, *found.shape[1:])
+    largest = max(trunks, key=lambda name: trunks[name].side)
+    files = [cv2.imencode(".jpg", crop[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1] for crop in crops[largest]]
+    np.savez(folder / "crops.npz", data=np.concatenate(files), starts=np.cumsum([0, *map(len, files)]))
+    shaped = {
+        name: label if isinstance(label, np.ndarray) else np.stack(label).reshape(*count, *label[0].shape)
+        for name, label in labels.items()
+    }
+    written: dict[str, Any] = {**shaped, **keypoints, "rig": write_calibration(rig), "fps": fps, "motion": motion}
+    np.savez(folder / "labels.npz", joints=joints, **written)

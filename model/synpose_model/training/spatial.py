@@ -1,7 +1,8 @@
 """The task `spatial`: the spatial module on the features of a frozen trunk, or on raw pixels, from rendered images.
 
 `--data` is a folder with folders of rendered clips (`synpose render training`): it trains on `stills`, single frames
-far apart, and validates on `val_stills`. Whole sequences stay out: the network's errors on them are what `rays` learns
+far apart, and validates on `val_stills`. A network that is told what to expect can learn from what a server read, too:
+`served`, of `synpose render served`. Whole sequences stay out: the network's errors on them are what `rays` learns
 from, and on what a network was trained on it errs less.
 """
 
@@ -12,13 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from synpose.errors import InvalidInput
-from synpose_model.data.expectation import expectation
+from synpose_model.crop import NOWHERE
+from synpose_model.data.expectation import ServerErrors, expectation
 from synpose_model.data.rendered import RenderedClip, read_clips
 from synpose_model.data.trunk import GRAPHS
 from synpose_model.movenet import MoveNet
@@ -39,6 +42,8 @@ class SpatialTaskConfig:
     batch: int = 32
     hidden: float = 0.5  # weight of joints that cannot be seen
     noise: float = 0.05  # on features: what a trunk says shifts a little from camera to camera
+    served: float = 0.0  # share of the crops that a server read, with what it expected there,
+    replayed: float = 0.0  # and of the others the share that is told with the server's errors; else they are made up
     most_images: int = 4000  # of validation
 
 
@@ -59,16 +64,29 @@ class SpatialTask:
         return _Cached(network)
 
     def batch(self, step: int, rank: int, generator: np.random.Generator) -> Mapping[str, Tensor]:
-        images = self._train
-        chosen = generator.integers(len(images), size=self.config.batch)
+        served = round(self.config.served * self.config.batch)
+        parts = [(self._train, self.config.batch - served), *([(self._served, served)] if served else [])]
+        drawn = [self._drawn(images, generator.integers(len(images), size=count), generator) for images, count in parts]
+        return {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
+
+    def _drawn(self, images: _Images, chosen: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Tensor]:
         maps = images.inputs(chosen)
-        pixels, visibility = images.pixels[chosen], images.visibility[chosen]
-        gains = generator.normal(0, self.config.noise, (len(chosen), maps.shape[1], 1, 1))
+        gains = rng.normal(0, self.config.noise, (len(chosen), maps.shape[1], 1, 1))
         maps *= np.exp(gains).astype(np.float32)
-        tensors = _tensors(maps, pixels, visibility, self.config.hidden)
+        tensors = _tensors(maps, images.pixels[chosen], images.visibility[chosen], self.config.hidden)
         if self.config.network.expects:
-            tensors["expected"] = torch.from_numpy(expectation(generator, pixels, visibility))
+            tensors["expected"] = torch.from_numpy(self._told(images, chosen, rng))
         return tensors
+
+    def _told(self, images: _Images, chosen: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Where the joints of the crops `chosen` are expected, in shares of the crop: `(N, 27, 2)`."""
+        if images.expected is not None:
+            return images.expected[chosen]
+        told = expectation(rng, images.pixels[chosen], images.visibility[chosen])
+        if self.config.replayed:
+            replayed = (rng.random(len(chosen)) < self.config.replayed) & (told != NOWHERE).any((-1, -2))
+            told[replayed] = images.replayed(chosen[replayed], self._errors, rng)
+        return told
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         logits, places, spreads = network(batch["maps"], batch.get("expected"))
@@ -86,8 +104,7 @@ class SpatialTask:
             some = chosen[start : start + 64]
             batch = _tensors(images.inputs(some), images.pixels[some], images.visibility[some], 0.5)
             if self.config.network.expects:
-                told = expectation(chance, images.pixels[some], images.visibility[some])
-                batch["expected"] = torch.from_numpy(told)
+                batch["expected"] = torch.from_numpy(self._told(images, some, chance))
             batch = {name: value.to(device) for name, value in batch.items()}
             maps = Heatmaps(*network(batch["maps"], batch.get("expected")))
             if self.config.network.expects:
@@ -119,16 +136,26 @@ class SpatialTask:
 
     @cached_property
     def _train(self) -> _Images:
-        return _Images(self._clips(validation=False), self.config.network)
+        return _Images(self._clips("stills"), self.config.network)
 
     @cached_property
     def _validation(self) -> _Images:
-        return _Images(self._clips(validation=True), self.config.network)
+        return _Images(self._clips("val_stills"), self.config.network)
 
-    def _clips(self, *, validation: bool) -> list[RenderedClip]:
+    @cached_property
+    def _served(self) -> _Images:
+        return _Images(self._clips("served"), self.config.network)
+
+    @cached_property
+    def _errors(self) -> ServerErrors:
+        clips = [(clip.joints, clip.ahead) for clip in self._clips("served")]
+        known = [(joints, ahead - joints) for joints, ahead in clips if ahead is not None]
+        return ServerErrors(*(np.concatenate(arrays) for arrays in zip(*known, strict=True)))
+
+    def _clips(self, name: str) -> list[RenderedClip]:
         if self._data is None:
             raise InvalidInput("this task needs --data: a folder of rendered clips", field="data")
-        return read_clips(self._data / ("val_stills" if validation else "stills"))
+        return read_clips(self._data / name)
 
 
 SPEC = TaskSpec(SpatialTaskConfig, SpatialTask)
@@ -151,11 +178,14 @@ class _Images:
 
     def __init__(self, clips: Sequence[RenderedClip], config: SpatialConfig) -> None:
         self._clips, self._config = clips, config
+        self._like: list[NDArray[np.int64]] | None = None  # records of poses like those of each clip's frames
         # beside raw patches stand the keypoints of the larger trunk
         variant = "thunder" if config.embedding == "patches" else config.embedding
         self.pixels = np.concatenate([clip.pixels.reshape(-1, 27, 2) for clip in clips])
         self.visibility = np.concatenate([clip.visibility.reshape(-1, 27) for clip in clips])
         self.movenet = np.concatenate([clip.keypoints[variant].reshape(-1, 17, 3) for clip in clips])
+        told = [clip.expected for clip in clips if clip.expected is not None]
+        self.expected = np.concatenate([one.reshape(-1, 27, 2) for one in told]) if len(told) == len(clips) else None
         self._starts = np.cumsum([0, *(clip.pixels.shape[0] * clip.pixels.shape[1] for clip in clips)])
 
     def __len__(self) -> int:
@@ -163,12 +193,29 @@ class _Images:
 
     def inputs(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the spatial module reads, `(len(chosen), channels, h, w)`."""
-        clip = np.searchsorted(self._starts, chosen, side="right") - 1
-        parts = [
-            self._clips[c].inputs(np.array([i - self._starts[c]]), self._config)
-            for c, i in zip(clip, chosen, strict=True)
-        ]
-        return np.concatenate(parts)
+        return np.concatenate([self._clips[c].inputs(np.array([i]), self._config) for c, i in self._at(chosen)])
+
+    def replayed(
+        self, chosen: NDArray[np.int64], errors: ServerErrors, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Where a server that errs like `errors` expects the joints, in shares of the crop: `(len(chosen), 27, 2)`."""
+        if self._like is None:
+            every = errors.like(np.concatenate([clip.joints for clip in self._clips]))
+            self._like = np.split(every, np.cumsum([len(clip.joints) for clip in self._clips])[:-1])
+        told = np.full((len(chosen), 27, 2), NOWHERE, np.float32)
+        for n, (c, i) in enumerate(self._at(chosen)):
+            clip = self._clips[c]
+            f, v = divmod(i, len(clip.rig))
+            expected = errors.expected(rng, clip.joints[f : f + 1], self._like[c][f : f + 1])[0]
+            to_crop = cv2.invertAffineTransform(clip.transforms[f, v])
+            pixels = clip.rig.cameras[v].project(expected) @ to_crop[:, :2].T + to_crop[:, 2]
+            told[n] = np.where(np.isfinite(pixels), pixels, NOWHERE)
+        return told
+
+    def _at(self, chosen: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Of each of the crops `chosen` its clip and its place in that."""
+        clips = np.searchsorted(self._starts, chosen, side="right") - 1
+        return [(int(c), int(i - self._starts[c])) for c, i in zip(clips, chosen, strict=True)]
 
 
 def _tensors(

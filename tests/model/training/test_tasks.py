@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,6 +38,8 @@ SIGHTINGS = replace(RAYS, network=replace(RAYS.network, token=5))
 PIXELS = replace(SPATIAL, network=replace(SPATIAL.network, embedding="patches", side=32, patch=8))
 
 EXPECTS = replace(SPATIAL, network=replace(SPATIAL.network, expects=True))
+REPLAYS = replace(EXPECTS, batch=4, served=0.5, replayed=1.0)
+TOLD = np.float32(0.25)  # where a server expected all joints
 
 RIG = Rig(
     tuple(Camera(name, (64, 48), np.diag((50.0, 50, 1)), np.eye(3), (x, 0, 4)) for x, name in enumerate(("a", "b")))
@@ -54,23 +57,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         flags = rng.random(tracks.shape[:-1]) < 0.05
         scores = rng.uniform(0.2, 0.9, flags.shape).astype(np.float16)
         Errors(tracks, flags, scores, rng.uniform(-3, 3, 8).astype(np.float32)).save(folder / f"errors_{split}.npz")
-    for name in ("stills", "val_stills"):
-        clip = folder / name / "clip"
+    for name, frames in (("stills", 3), ("val_stills", 3), ("served", 20)):
+        clip, count = folder / name / "clip", 2 * frames
         clip.mkdir(parents=True)
         jpeg = cv2.imencode(".jpg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))[1]
-        np.savez(clip / "crops.npz", data=np.tile(jpeg, 6), starts=len(jpeg) * np.arange(7))
-        np.save(clip / "lightning.npy", rng.random((6, 41, 48, 48)).astype(np.float16))
+        np.savez(clip / "crops.npz", data=np.tile(jpeg, count), starts=len(jpeg) * np.arange(count + 1))
+        np.save(clip / "lightning.npy", rng.random((count, 41, 48, 48)).astype(np.float16))
+        expected: dict[str, Any] = {
+            "expected": np.full((frames, 2, 27, 2), TOLD),
+            "ahead": rng.normal(0, 0.3, (frames, 27, 3)),
+        }
         np.savez(
             clip / "labels.npz",
-            pixels=rng.uniform(0.1, 0.9, (3, 2, 27, 2)).astype(np.float32),
-            visibility=rng.integers(0, 3, (3, 2, 27)).astype(np.uint8),
-            transforms=np.zeros((3, 2, 2, 3)),
-            joints=np.zeros((3, 27, 3)),
+            pixels=rng.uniform(0.1, 0.9, (frames, 2, 27, 2)).astype(np.float32),
+            visibility=rng.integers(0, 3, (frames, 2, 27)).astype(np.uint8),
+            transforms=np.broadcast_to(((64.0, 0, 0), (0, 48.0, 0)), (frames, 2, 2, 3)),
+            joints=rng.normal(0, 0.3, (frames, 27, 3)),
             rig=write_calibration(RIG),
             fps=30.0,
             motion="none",
-            keypoints_lightning=rng.random((3, 2, 17, 3)).astype(np.float32),
-            keypoints_thunder=rng.random((3, 2, 17, 3)).astype(np.float32),
+            keypoints_lightning=rng.random((frames, 2, 17, 3)).astype(np.float32),
+            keypoints_thunder=rng.random((frames, 2, 17, 3)).astype(np.float32),
+            **expected if name == "served" else {},
         )
     for split in ("train", "validation"):
         joints = np.broadcast_to(person(rng).numpy()[0], (8, 27, 3)).astype(np.float32)
@@ -102,7 +110,9 @@ def losses(task: Task, seed: int) -> list[float]:
     return out
 
 
-@pytest.mark.parametrize("name", ["rays", "sightings", "spatial", "spatial that expects", "spatial from pixels"])
+@pytest.mark.parametrize(
+    "name", ["rays", "sightings", "spatial", "spatial that expects", "served", "spatial from pixels"]
+)
 def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path) -> None:
     """Three steps repeat to the last digit, whatever was drawn before; another seed gives others."""
 
@@ -112,6 +122,7 @@ def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path
             "sightings": SightingsTask(SIGHTINGS, data),
             "spatial": SpatialTask(SPATIAL, data),
             "spatial that expects": SpatialTask(EXPECTS, data),
+            "served": SpatialTask(REPLAYS, data),
             "spatial from pixels": SpatialTask(PIXELS, data),
         }
         return tasks[name]
@@ -126,6 +137,17 @@ def test_losses_are_finite_and_a_function_of_seed_and_step(name: str, data: Path
         alone.batch(step, 0, np.random.default_rng((0, step, 0)))
     for key, value in alone.batch(2, 0, np.random.default_rng((0, 2, 0))).items():
         torch.testing.assert_close(value, late[key], atol=0, rtol=0, equal_nan=True)
+
+
+def test_what_a_server_expected_is_told(data: Path) -> None:
+    """The last half of a batch is told what was recorded, the first with errors that were; no other task needs them."""
+    batch = SpatialTask(REPLAYS, data).batch(0, 0, np.random.default_rng(1))
+    told = batch["expected"].numpy()
+    assert (told[2:] == TOLD).all()
+    assert (told[:2] != TOLD).all()
+    made_up = SpatialTask(replace(REPLAYS, served=0.0, replayed=0.0), data).batch(0, 0, np.random.default_rng(1))
+    assert len(made_up["maps"]) == len(batch["maps"]) == 4
+    assert not np.isin(TOLD, made_up["expected"].numpy())
 
 
 def test_networks_that_read_tokens_are_validated_beside_triangulation(data: Path) -> None:

@@ -1,0 +1,153 @@
+"""Records the crops that a server reads of rendered clips, and where it expected the joints: data to train on.
+
+Made-up errors are independent of each other and of the picture; those of a server are not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synpose.rig import Camera, Rig
+from synpose_model.crop import NOWHERE, Crop
+from synpose_model.image import Image
+from synpose_server.rendered_clip import RenderedClip
+from synpose_server.runtime import Model
+from synpose_server.settings import Settings
+from synpose_server.synchronise import FrameSets
+from synpose_server.track import TrackedPerson, Tracker, _Track
+
+__all__ = ["Served", "record_served"]
+
+Array = NDArray[np.float64]
+
+_SUBSETS = (1, 2, 2, 3, 4)  # how many cameras the subsets of a clip have of which it is read,
+_MOST = 4  # and how many a clip may have to be read with all of them as well
+_FEWEST = 6  # of COCO's joints in a crop: with fewer it is somebody else's
+
+
+@dataclass(frozen=True)
+class Served:
+    """F frame sets of one person as the V cameras of `rig` showed them to a server, as `rendered.write_clip` takes it.
+
+    `crops` are by trunk, F × V of them, `labels` those of each crop, and `count` how many show the person. `joints`
+    `(F, 27, 3)` is where they truly were and `ahead` where they were expected, metres, world.
+    """
+
+    name: str
+    rig: Rig
+    joints: Array
+    ahead: Array
+    crops: Mapping[str, Sequence[NDArray[np.uint8]]]
+    labels: Mapping[str, Sequence[NDArray[Any]]]
+
+    @property
+    def count(self) -> int:
+        return sum(bool(visibility.any()) for visibility in self.labels["visibility"])
+
+
+def record_served(
+    model: Model, clip: RenderedClip, sides: Mapping[str, int], *, every: int, rng: np.random.Generator
+) -> Iterator[Served]:
+    """Follow the one person of `clip` with some of its cameras and give every `every`-th frame set, cameras by cameras.
+
+    `sides` are the sizes in which each trunk sees its crops, pixels. Raises as `FrameSets` and `Tracker` do.
+    """
+    for part in map(clip.subset, _subsets(rng, clip.rig.names)):
+        served = _record(model, part, sides, every)
+        if len(served.joints):
+            yield served
+
+
+def _subsets(rng: np.random.Generator, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    chosen = [frozenset(rng.choice(names, size, replace=False)) for size in _SUBSETS if size < len(names)]
+    if len(names) <= _MOST:
+        chosen.append(frozenset(names))
+    return [tuple(name for name in names if name in some) for some in dict.fromkeys(chosen)]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A crop of `image`, and where the joints were expected: `ahead` `(27, 3)`, world, metres, NaN of who is new."""
+
+    crop: Crop
+    image: Image
+    ahead: Array
+
+
+class _Recorder(Tracker):
+    """Follows one person and keeps what was read in the newest frame set, by view."""
+
+    def __init__(self, model: Model, clip: RenderedClip) -> None:
+        super().__init__(model, clip.rig, max_people=1)
+        self.readings: dict[int, _Reading] = {}
+
+    def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
+        self.readings = {}
+        return super()._observe(images)
+
+    def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
+        crop = super()._crop(track, view, image)
+        if crop is not None and image is not None:
+            self.readings[view] = _Reading(crop, image, track.ahead.copy())
+        return crop
+
+
+def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: int) -> Served:
+    """One clip with all of its cameras."""
+    crops: dict[str, list[NDArray[np.uint8]]] = {trunk: [] for trunk in sides}
+    labels: dict[str, list[NDArray[Any]]] = defaultdict(list)
+    joints, ahead = [], []
+    recorder = _Recorder(model, clip)
+    with closing(FrameSets(clip.videos, Settings().max_pixels)) as frame_sets:
+        for frame_set in frame_sets:
+            recorder.step(frame_set.images)
+            t, readings = frame_set.index, recorder.readings
+            if t % every or t >= len(clip.joints) or not readings or not np.isfinite(clip.joints[t]).all():
+                continue
+            joints.append(clip.joints[t])
+            ahead.append(next(iter(readings.values())).ahead)
+            for view, camera in enumerate(clip.rig):
+                for name, value in _label(readings.get(view), camera, joints[-1], clip.visibility[view, t]).items():
+                    labels[name].append(value)
+                for trunk, side in sides.items():
+                    crops[trunk].append(_pixels(readings.get(view), side))
+    name = "_".join((clip.name, *clip.rig.names))
+    return Served(name, clip.rig, np.array(joints), np.array(ahead), crops, labels)
+
+
+def _label(
+    reading: _Reading | None, camera: Camera, joints: Array, visibility: NDArray[np.uint8]
+) -> dict[str, NDArray[Any]]:
+    """What is true of a crop; of one that shows nobody, or somebody else, that nothing can be seen."""
+    if reading is not None:
+        pixels = _shares(reading.crop, camera.project(joints))
+        inside = np.asarray(((pixels > 0) & (pixels < 1)).all(-1))
+        if inside[:17].sum() >= _FEWEST:
+            expected = _shares(reading.crop, camera.project(reading.ahead))
+            return {
+                "pixels": pixels.astype(np.float32),
+                "visibility": np.where(inside, visibility, 0).astype(np.uint8),
+                "transforms": reading.crop.unit,
+                "expected": np.where(np.isfinite(expected), expected, NOWHERE).astype(np.float32),
+            }
+    return {
+        "pixels": np.full((len(joints), 2), np.nan, np.float32),
+        "visibility": np.zeros(len(joints), np.uint8),
+        "transforms": np.zeros((2, 3)),
+        "expected": np.full((len(joints), 2), NOWHERE, np.float32),
+    }
+
+
+def _pixels(reading: _Reading | None, side: int) -> NDArray[np.uint8]:
+    return np.zeros((side, side, 3), np.uint8) if reading is None else reading.crop.at(side).read(reading.image)
+
+
+def _shares(crop: Crop, points: Array) -> Array:
+    return (crop.from_image(points) + 0.5) / crop.side
