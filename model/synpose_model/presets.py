@@ -63,9 +63,18 @@ _TESTING = Preset(
 )
 
 PRESETS: Mapping[str, Preset] = {
-    "default": _DEFAULT,
+    "default": replace(_DEFAULT, spatial=replace(_DEFAULT.spatial, expects=True)),
     "fast": Preset(
-        SpatialConfig(embedding="lightning", side=192, patch=4, dims=(96, 192), depths=(1, 1), heads=(3, 6), window=6),
+        SpatialConfig(
+            embedding="lightning",
+            side=192,
+            patch=4,
+            dims=(96, 192),
+            depths=(1, 1),
+            heads=(3, 6),
+            window=6,
+            expects=True,
+        ),
         replace(_DEFAULT.relation, window=8, smoothing=4),
     ),
     "paper": _PAPER,
@@ -108,4 +117,4 @@ ABLATIONS: Mapping[str, Preset] = {
     "window-4": _DEFAULT,
     "window-8": _spatial(window=8),
 }
-"""`default` with one change each, and itself where it is one of the things compared: `rays`, `window-4`."""
+"""`default`, of which nothing is expected, with one change each, and itself where it is one of the things compared: `rays`, `window-4`."""

@@ -77,12 +77,14 @@ def contract(bundle: Bundle) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]
     """Inputs and outputs of each graph by name: type and shape, None where a dimension is free."""
     K = J = len(bundle.skeleton)
     S, free = bundle.crop_size, None
-    learned = {"tokens": ("tensor(float)", [free, 64])} if bundle.name in ("default", "fast") else {}
-    elsewhere = {"alternatives": ("tensor(float)", [free, K, 3])} if bundle.name == "default" else {}
+    told, learned = {}, {}
+    if bundle.name in ("default", "fast"):
+        told = {"expected": ("tensor(float)", [free, J, 2])}
+        learned = {"tokens": ("tensor(float)", [free, 64]), "alternatives": ("tensor(float)", [free, K, 3])}
     return {
         "spatial": (
-            {"images": ("tensor(uint8)", [free, S, S, 3])},
-            {"keypoints": ("tensor(float)", [free, K, 3])} | learned | elsewhere,
+            {"images": ("tensor(uint8)", [free, S, S, 3])} | told,
+            {"keypoints": ("tensor(float)", [free, K, 3])} | learned,
         ),
         "relation": (
             {
