@@ -117,4 +117,4 @@ ABLATIONS: Mapping[str, Preset] = {
     "window-4": _DEFAULT,
     "window-8": _spatial(window=8),
 }
-"""`default`, of which nothing is expected, with one change each, and itself where it is one of the things compared: `rays`, `window-4`."""
+"""`default`, untold, with one change each, and itself where it is one of the things compared: `rays`, `window-4`."""

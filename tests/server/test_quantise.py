@@ -49,9 +49,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> RenderedClip:
 
 def test_a_variant_in_int8_answers_nearly_the_same_and_is_kept(clip: RenderedClip, tmp_path: Path) -> None:
     """It is a bundle that serves; of its spatial graph only the backbone, most of the convolutions, is int8."""
-    told = quantise("fast", tmp_path / "fast-int8", [clip, clip], SETTINGS, most=5.0)
+    most = 6.0  # mm, a third of what `fast` errs with four cameras
+    told = quantise("fast", tmp_path / "fast-int8", [clip, clip], SETTINGS, most)
     assert told.before == pytest.approx((0,), abs=1e-6)
-    assert 0 < told.cost < 5
+    assert 0 < told.cost < most
     assert told.time > 0
     bundle = Bundle.read(tmp_path / "fast-int8")
     bundle.verify()
