@@ -19,8 +19,14 @@ _MOST = 1 << 20  # of a folder, by number; a server's own limit is lower
 
 
 def camera_of(path: Path) -> str:
-    """The camera whose video or folder of images `path` is: of `.` the folder's own name, of a link the link's."""
-    return Path(os.path.abspath(path)).name if path.is_dir() else path.stem  # `resolve` would follow links
+    """The camera whose video or folder of images `path` is: of `.` the folder's own name, of a link the link's.
+
+    Raises `VideoError` for a path that the system does not take, one that is too long, say.
+    """
+    try:
+        return Path(os.path.abspath(path)).name if path.is_dir() else path.stem  # `resolve` would follow links
+    except OSError as error:
+        raise VideoError(f"{path} cannot be looked up: {error.strerror}", field="video", camera=path.stem) from None
 
 
 def align_folders(folders: Mapping[str, Path]) -> dict[str, list[Path | None]]:
