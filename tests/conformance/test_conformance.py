@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -23,6 +24,8 @@ from synpose.live import StreamPolicy
 from synpose.open_inference import inference_pb2, inference_pb2_grpc
 from synpose.options import Options
 from synpose.pose import Frame
+from synpose.skeleton import BODY27
+from synpose_model.crop import NOWHERE
 from synpose_server.engine import Engine
 from synpose_server.requests import gather_images, match_sources
 from synpose_server.settings import Settings
@@ -139,9 +142,14 @@ def test_calibrations_are_known_everywhere(server: Server) -> None:
 def test_raw_graphs_are_answered_alike(server: Server) -> None:
     """The Open Inference Protocol gives the same numbers over HTTP and gRPC, and the same refusal."""
     images = np.random.default_rng(0).integers(0, 255, (2, *CROP, 3)).astype(np.uint8)
-    tensor = {"name": "images", "shape": list(images.shape), "datatype": "UINT8"}
+    expected = np.full((2, len(BODY27), 2), NOWHERE * CROP[0], np.float32)
+    given: dict[str, tuple[str, NDArray[Any]]] = {"images": ("UINT8", images), "expected": ("FP32", expected)}
+    tensors = [{"name": n, "shape": list(array.shape), "datatype": of} for n, (of, array) in given.items()]
+    listed = [
+        {**tensor, "data": array.ravel().tolist()} for tensor, (_, array) in zip(tensors, given.values(), strict=True)
+    ]
     url = f"{server.url}/v2/models/{MODEL}.spatial"
-    answer = httpx.post(f"{url}/infer", json={"inputs": [{**tensor, "data": images.ravel().tolist()}]}, timeout=60)
+    answer = httpx.post(f"{url}/infer", json={"inputs": listed}, timeout=60)
     by_http = {output["name"]: output["data"] for output in answer.json()["outputs"]}
     with grpc.insecure_channel(server.target) as channel:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -151,11 +159,13 @@ def test_raw_graphs_are_answered_alike(server: Server) -> None:
         assert stub.ModelReady(inference_pb2.ModelReadyRequest(name=f"{MODEL}.spatial")).ready
         metadata = stub.ModelMetadata(inference_pb2.ModelMetadataRequest(name=f"{MODEL}.spatial"))
         assert [output.name for output in metadata.outputs] == list(by_http)
-        request = inference_pb2.ModelInferRequest(model_name=f"{MODEL}.spatial", raw_input_contents=[images.tobytes()])
-        request.inputs.add(**tensor)
+        raw = [array.tobytes() for _, array in given.values()]
+        request = inference_pb2.ModelInferRequest(model_name=f"{MODEL}.spatial", raw_input_contents=raw)
+        for tensor in tensors:
+            request.inputs.add(**tensor)
         response = stub.ModelInfer(request, timeout=60)
-        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
-            np.testing.assert_allclose(np.frombuffer(raw, np.float32), by_http[output.name], atol=1e-3)
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True):
+            np.testing.assert_allclose(np.frombuffer(content, np.float32), by_http[output.name], atol=1e-3)
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelReady(inference_pb2.ModelReadyRequest(name="none.spatial"))
     assert (caught.value.code(), httpx.get(f"{server.url}/v2/models/none.spatial").status_code) == (
