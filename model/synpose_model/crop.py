@@ -70,6 +70,10 @@ class Crop:
         """Points `(N, 2)` of the image as points of the crop."""
         return np.asarray((points - self.transform[:, 2]) @ np.linalg.inv(self.transform[:, :2]).T)
 
+    def shares(self, points: Array) -> Array:
+        """Points `(N, 2)` of the image in shares of the crop: 0 and 1 are its outer edges."""
+        return np.asarray((self.from_image(points) + 0.5) / self.side)
+
     def overlap(self, size: tuple[int, int]) -> float:
         """About which share of the crop lies inside an image of `size`: that of a 9×9 grid of its points."""
         points = _GRID * self.side @ self.transform[:, :2].T + self.transform[:, 2]

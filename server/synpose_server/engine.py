@@ -31,7 +31,7 @@ from synpose_server.runtime import Model, Shared
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.stats import Stats
-from synpose_server.synchronise import DEFAULT_FPS, FrameSet, FrameSets
+from synpose_server.synchronise import FrameSet, FrameSets
 from synpose_server.track import TrackedPerson, Tracker
 
 __all__ = ["Engine", "Estimation"]
@@ -182,15 +182,14 @@ class Engine:
             if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
                 raise _too_long(self.settings.max_frames)
             place.expect(frame_sets.count)
-            fps = options.fps or _rate(timestamps) or frame_sets.fps
+            told_rate = options.fps or _rate(timestamps)
+            fps = told_rate or frame_sets.fps
             rig = Rig(tuple(c.resized(r.size) for c, r in zip(rig, frame_sets.readers, strict=True)))
             notices = rig_notices(calibrated, rig)
-            if fps is None and frame_sets.count != 1:
-                message = f"nothing says the frame rate: {DEFAULT_FPS:g} a second are assumed; the option fps tells it"
+            if frame_sets.assumed and not told_rate and frame_sets.count != 1:
+                message = f"nothing says the frame rate: {fps:g} a second are assumed; the option fps tells it"
                 notices = (*notices, Notice("assumed-rate", message))
-            header = PoseHeader(
-                ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps or DEFAULT_FPS
-            )
+            header = PoseHeader(ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps)
             return Estimation(
                 Tracker(model.bound(place.job), rig, options.max_people, told),
                 frame_sets,

@@ -14,7 +14,7 @@ from synpose.rig import Rig
 from synpose_model.image import Image
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
-from synpose_server.synchronise import DEFAULT_FPS, FrameSets
+from synpose_server.synchronise import FrameSets
 
 __all__ = ["first_frame_sets", "play"]
 
@@ -29,7 +29,6 @@ def play(frame_sets: FrameSets) -> Iterator[tuple[float, dict[str, bytes]]]:
     `frame_sets` do.
     """
     start: float | None = None
-    fps = frame_sets.fps or DEFAULT_FPS
     for frame_set in frame_sets:
         images = {
             reader.camera: _jpeg(image, image.size)
@@ -37,7 +36,7 @@ def play(frame_sets: FrameSets) -> Iterator[tuple[float, dict[str, bytes]]]:
             if image is not None
         }
         start = time.time() if start is None else start
-        due = start + frame_set.index / fps
+        due = start + frame_set.index / frame_sets.fps
         time.sleep(max(0.0, due - time.time()))
         yield due, images
 

@@ -127,10 +127,10 @@ def _label(
 ) -> dict[str, NDArray[Any]]:
     """What is true of a crop; of one that shows nobody, or somebody else, that nothing can be seen."""
     if reading is not None:
-        pixels = _shares(reading.crop, camera.project(joints))
+        pixels = reading.crop.shares(camera.project(joints))
         inside = np.asarray(((pixels > 0) & (pixels < 1)).all(-1))
         if inside[:17].sum() >= _FEWEST:
-            expected = _shares(reading.crop, camera.project(reading.ahead))
+            expected = reading.crop.shares(camera.project(reading.ahead))
             return {
                 "pixels": pixels.astype(np.float32),
                 "visibility": np.where(inside, visibility, 0).astype(np.uint8),
@@ -147,7 +147,3 @@ def _label(
 
 def _pixels(reading: _Reading | None, side: int) -> NDArray[np.uint8]:
     return np.zeros((side, side, 3), np.uint8) if reading is None else reading.crop.at(side).read(reading.image)
-
-
-def _shares(crop: Crop, points: Array) -> Array:
-    return (crop.from_image(points) + 0.5) / crop.side

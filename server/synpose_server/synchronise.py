@@ -19,12 +19,10 @@ from synpose_server.job import Job
 from synpose_server.observe import staged
 from synpose_server.sources import Source
 
-__all__ = ["DEFAULT_FPS", "FrameSet", "FrameSets"]
-
-DEFAULT_FPS = 30.0
-"""Frame sets a second where nothing says how many: images without capture times."""
+__all__ = ["FrameSet", "FrameSets"]
 
 _AHEAD = 2  # decoded images that wait per camera: enough to keep decoding busy, little enough for 16 cameras in 4K
+_DEFAULT_FPS = 30.0
 _END = object()
 _Handed: TypeAlias = tuple[object, str | None]  # an image, None, _END or an exception, with the reader's problem so far
 
@@ -42,9 +40,9 @@ class FrameSet:
 class FrameSets(Iterator[FrameSet]):
     """Opens every source, then gives frame sets until the shortest camera ends; `close` stops the decoding threads.
 
-    Frames are paired by index: the first frames of all cameras were taken together, at one frame rate: `fps`, None
-    where neither the caller nor a video says it. The last frame set carries the notices about cameras that had more,
-    or that broke off. Once `job` is over nothing is decoded any more, and the next frame set is its error.
+    Frames are paired by index: the first frames of all cameras were taken together, at one frame rate: `fps`,
+    `assumed` where neither the caller nor a video says it. The last frame set carries the notices about cameras that
+    had more, or that broke off. Once `job` is over nothing is decoded any more, and the next frame set is its error.
     """
 
     def __init__(
@@ -62,11 +60,12 @@ class FrameSets(Iterator[FrameSet]):
         try:
             if failed:
                 raise failed[0]  # type: ignore[misc]
-            self.fps = fps or _common_rate(self.readers)
+            rate = fps or _common_rate(self.readers)
         except BaseException:
             for reader in self.readers:
                 reader.close()
             raise
+        self.fps, self.assumed = rate or _DEFAULT_FPS, rate is None
         counts = [reader.count for reader in self.readers if reader.count is not None]
         self.count = min(counts) if counts else None
         self._queues: list[queue.Queue[_Handed]] = [queue.Queue(_AHEAD) for _ in self.readers]

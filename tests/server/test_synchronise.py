@@ -179,12 +179,14 @@ def test_different_rates_are_refused() -> None:
 
 
 def test_rates_that_nearly_agree_are_one() -> None:
-    """29.97 beside 30 is the same clip, at the first camera's rate; images without a rate join any."""
+    """29.97 beside 30 is the same clip, at the first camera's rate; images without a rate join any, or take 30."""
     images = [picture(0)] * 3
     with closing(FrameSets({"a": images, "b": video(Fraction(30000, 1001)), "c": video(Fraction(30))}, LIMIT)) as both:
+        assert not both.assumed
         assert both.fps == pytest.approx(29.97, abs=0.01)
     with closing(FrameSets({"a": images, "b": images}, LIMIT)) as still:
-        assert still.fps is None
+        assert still.fps == 30
+        assert still.assumed
 
 
 def test_a_source_that_does_not_open_closes_the_others(scripted: Callable[..., FrameSets]) -> None:

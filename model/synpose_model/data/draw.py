@@ -107,20 +107,17 @@ def _write(
             crop = jittered_crop(rng, truth[:17], side)
             image = Image((compress(rng, view.image),))
             painted = _painted(rng, clip, frame, camera, crop) if len(clip.people) > 1 and known else None
-            to_crop = np.linalg.inv(np.vstack((crop.transform, (0, 0, 1))))[:2]
-            inside = truth @ to_crop[:, :2].T + to_crop[:, 2]
+            unit = crop.shares(truth)
             chance = np.random.default_rng(rng.integers(2**63))
             state = chance.bit_generator.state
             for name, trunk in trunks.items():
                 chance.bit_generator.state = state  # the same mishap for every trunk
-                scale = trunk.side / side
                 read = crop.at(trunk.side).read(image)
                 if painted is not None:
                     mask = cv2.resize(painted.view(np.uint8), read.shape[1::-1], interpolation=cv2.INTER_NEAREST)
                     read = paint_over(read, mask.astype(np.bool_))
-                spoiled, covered = spoil(chance, read, (inside[0] + 0.5) * scale - 0.5)
+                spoiled, covered = spoil(chance, read, unit[0] * trunk.side - 0.5)
                 crops[name].append(spoiled)
-            unit = (inside + 0.5) / side
             seen = view.visibility.copy()
             if covered is not None:  # the last trunk's rectangle, in its pixels
                 box = np.array(covered) / spoiled.shape[0]

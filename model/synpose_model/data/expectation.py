@@ -63,7 +63,6 @@ def expectation(
 
 
 _NEIGHBOURS = 16  # records of a like pose from which one is drawn
-_AT_ONCE = 1024  # poses that are compared with all records at once
 _LARGER, _SCALED = 0.2, 0.5  # mean and deviation of the logarithm by which its errors grow
 
 
@@ -83,24 +82,17 @@ class ServerErrors:
         poses, errors = _own(joints, axes), errors @ axes
         mirror, across = np.array(BODY27.mirror), np.array([-1.0, 1.0, 1.0])
         self._poses = np.concatenate([poses, poses[:, mirror] * across]).reshape(2 * len(joints), -1)
+        self._squares = (self._poses**2).sum(-1)
         self._errors = np.concatenate([errors, errors[:, mirror] * across])
 
-    def like(self, joints: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Records of the poses most like `joints` `(N, 27, 3)`: `(N, 16)`."""
-        poses = _own(joints, _axes(joints)).reshape(len(joints), -1)
-        squares = (self._poses**2).sum(-1)
-        nearest = [
-            np.argpartition(squares - 2 * poses[start : start + _AT_ONCE] @ self._poses.T, _NEIGHBOURS)[:, :_NEIGHBOURS]
-            for start in range(0, len(poses), _AT_ONCE)
-        ]
-        return np.concatenate(nearest).astype(np.int64)
-
-    def expected(self, rng: np.random.Generator, joints: NDArray[np.floating], like: NDArray[np.int64]) -> Array:
-        """Where `joints` `(N, 27, 3)` are expected, in the same world: each with an error of one of its `like`."""
-        N = len(joints)
-        chosen = like[np.arange(N), rng.integers(like.shape[1], size=N)]
+    def expected(self, rng: np.random.Generator, joints: NDArray[np.floating]) -> Array:
+        """Where `joints` `(N, 27, 3)` are expected, in the same world: with the errors of poses that are like them."""
+        N, axes = len(joints), _axes(joints)
+        distances = self._squares - 2 * _own(joints, axes).reshape(N, -1) @ self._poses.T  # squared, but for a constant
+        like = np.argpartition(distances, _NEIGHBOURS)[:, :_NEIGHBOURS]
+        chosen = like[np.arange(N), rng.integers(_NEIGHBOURS, size=N)]
         size = np.exp(rng.normal(_LARGER, _SCALED, (N, 1, 1)))
-        return np.asarray(joints + size * self._errors[chosen] @ _axes(joints).swapaxes(-1, -2))
+        return np.asarray(joints + size * self._errors[chosen] @ axes.swapaxes(-1, -2))
 
 
 def _own(joints: NDArray[np.floating], axes: Array) -> Array:

@@ -178,7 +178,6 @@ class _Images:
 
     def __init__(self, clips: Sequence[RenderedClip], config: SpatialConfig) -> None:
         self._clips, self._config = clips, config
-        self._like: list[NDArray[np.int64]] | None = None  # records of poses like those of each clip's frames
         # beside raw patches stand the keypoints of the larger trunk
         variant = "thunder" if config.embedding == "patches" else config.embedding
         self.pixels = np.concatenate([clip.pixels.reshape(-1, 27, 2) for clip in clips])
@@ -193,29 +192,25 @@ class _Images:
 
     def inputs(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the spatial module reads, `(len(chosen), channels, h, w)`."""
-        return np.concatenate([self._clips[c].inputs(np.array([i]), self._config) for c, i in self._at(chosen)])
+        return np.concatenate([clip.inputs(np.array([i]), self._config) for clip, i in self._at(chosen)])
 
     def replayed(
         self, chosen: NDArray[np.int64], errors: ServerErrors, rng: np.random.Generator
     ) -> NDArray[np.float32]:
         """Where a server that errs like `errors` expects the joints, in shares of the crop: `(len(chosen), 27, 2)`."""
-        if self._like is None:
-            every = errors.like(np.concatenate([clip.joints for clip in self._clips]))
-            self._like = np.split(every, np.cumsum([len(clip.joints) for clip in self._clips])[:-1])
+        places = [(clip, *divmod(i, len(clip.rig))) for clip, i in self._at(chosen)]
+        joints = np.array([clip.joints[f] for clip, f, _ in places]).reshape(-1, 27, 3)
         told = np.full((len(chosen), 27, 2), NOWHERE, np.float32)
-        for n, (c, i) in enumerate(self._at(chosen)):
-            clip = self._clips[c]
-            f, v = divmod(i, len(clip.rig))
-            expected = errors.expected(rng, clip.joints[f : f + 1], self._like[c][f : f + 1])[0]
+        for n, ((clip, f, v), expected) in enumerate(zip(places, errors.expected(rng, joints), strict=True)):
             to_crop = cv2.invertAffineTransform(clip.transforms[f, v])
             pixels = clip.rig.cameras[v].project(expected) @ to_crop[:, :2].T + to_crop[:, 2]
             told[n] = np.where(np.isfinite(pixels), pixels, NOWHERE)
         return told
 
-    def _at(self, chosen: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Of each of the crops `chosen` its clip and its place in that."""
+    def _at(self, chosen: NDArray[np.int64]) -> list[tuple[RenderedClip, int]]:
+        """Of each of the crops `chosen` its clip and its number in that."""
         clips = np.searchsorted(self._starts, chosen, side="right") - 1
-        return [(int(c), int(i - self._starts[c])) for c, i in zip(clips, chosen, strict=True)]
+        return [(self._clips[c], int(i - self._starts[c])) for c, i in zip(clips, chosen, strict=True)]
 
 
 def _tensors(

@@ -25,7 +25,7 @@ from synpose_server.calibrate.world import to_world, upwards
 from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
-from synpose_server.synchronise import DEFAULT_FPS, FrameSets
+from synpose_server.synchronise import FrameSets
 
 __all__ = ["CalibrationRequest", "calibrate", "calibrate_tracks"]
 
@@ -77,7 +77,7 @@ def calibrate(
             else unknown_camera(reader.camera, reader.size)
             for reader in frame_sets.readers
         ]
-        fps = frame_sets.fps or DEFAULT_FPS
+        fps = frame_sets.fps
         keypoints = np.stack(list(follow(model, _images(frame_sets, progress))))
     finally:
         frame_sets.close()

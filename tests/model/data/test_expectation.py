@@ -71,7 +71,7 @@ def test_errors_of_a_server_turn_with_the_person() -> None:
     errors = ServerErrors(joints, forth)
     turn = np.array(((0, -1.0, 0), (1, 0, 0), (0, 0, 1)))
     turned = joints[:1] @ turn.T + (3, 4, 0)
-    off = errors.expected(rng, turned, errors.like(turned)) - turned
+    off = errors.expected(rng, turned) - turned
     assert off[0, WRIST, 1] > 0.05
     off[0, WRIST, 1] = 0
     assert np.abs(off).max() < 1e-9
@@ -84,7 +84,7 @@ def test_errors_of_a_server_hold_for_the_mirrored_person() -> None:
     out[:, WRIST] = (0, 0.2, 0)
     errors = ServerErrors(joints, out)
     mirrored = joints[:1, list(BODY27.mirror)] * (1, -1, 1)
-    off = errors.expected(rng, mirrored, errors.like(mirrored)) - mirrored
+    off = errors.expected(rng, mirrored) - mirrored
     assert off[0, BODY27.mirror[WRIST], 1] < -0.05
     assert np.abs(off[0, WRIST]).max() < 1e-9
 
