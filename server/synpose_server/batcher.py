@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synpose_server.job import Cancelled, Job
 from synpose_server.stats import Stats
 
-__all__ = ["Arrays", "Batcher", "joined"]
+__all__ = ["Arrays", "Batcher", "count", "joined"]
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -30,7 +30,7 @@ class _Call:
 
     @property
     def size(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return count(self.inputs)
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -87,10 +87,9 @@ class Batcher:
         return [call.answer for call in calls]
 
     def _calls(self, job: Job, inputs: Arrays) -> list[_Call]:
-        count = len(next(iter(inputs.values())))
         return [
             _Call(job, {name: value[start : start + self.limit] for name, value in inputs.items()})
-            for start in range(0, count, self.limit)
+            for start in range(0, count(inputs), self.limit)
         ]
 
     def _submit(self, job: Job, calls: Sequence[_Call], *, here: bool = False) -> bool:
@@ -175,10 +174,15 @@ class Batcher:
     def _together(self, inputs: Sequence[Arrays]) -> list[Arrays]:
         if len(inputs) == 1:
             return [self._run(inputs[0])]
-        ends = np.cumsum([len(next(iter(arrays.values()))) for arrays in inputs])
+        ends = np.cumsum([count(arrays) for arrays in inputs])
         answer = self._run(joined(inputs))
         parts = {name: np.split(value, ends[:-1]) for name, value in answer.items()}
         return [{name: parts[name][k] for name in parts} for k in range(len(inputs))]
+
+
+def count(arrays: Arrays) -> int:
+    """How many items `arrays` hold."""
+    return len(next(iter(arrays.values())))
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:

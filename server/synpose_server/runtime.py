@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 from weakref import WeakValueDictionary
@@ -15,7 +16,7 @@ from synpose.errors import BundleError
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
 from synpose_model.crop import nowhere
-from synpose_server.batcher import Arrays, Batcher
+from synpose_server.batcher import Arrays, Batcher, count, joined
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
 from synpose_server.observe import stage
@@ -65,21 +66,29 @@ class Graph:
         """Outputs by name for inputs by name, all with a leading axis of items."""
         if self.provider.is_gpu:
             return self._run_bound(inputs)
-        with self._lanes.run() as threads:
-            session = self._sessions.get(threads, self._session)
-            return dict(zip(self.outputs, session.run(None, inputs), strict=True))
+        if not self.provider.is_cpu:
+            return self._answer(self._session, inputs)
+        with self._lanes.run() as share:
+            answers = []
+            for width, parts in self._lanes.rounds(count(inputs), share):
+                cut = ({name: value[part] for name, value in inputs.items()} for part in parts)
+                answers += self._lanes.together([partial(self._answer, self._sessions[width], part) for part in cut])
+            return joined(answers)
+
+    def _answer(self, session: Any, inputs: Arrays) -> Arrays:
+        return dict(zip(self.outputs, session.run(None, inputs), strict=True))
 
     def _run_bound(self, inputs: Arrays) -> Arrays:
         """A run on the device with as many items as a power of two, the further ones empty; never run on a GPU."""
-        count = len(next(iter(inputs.values())))
+        items = count(inputs)
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            binding.bind_cpu_input(name, padded(value, 0, bucket(count)))
+            binding.bind_cpu_input(name, padded(value, 0, bucket(items)))
         for name in self.outputs:
             binding.bind_output(name)
         self._session.run_with_iobinding(binding)
         answers = binding.copy_outputs_to_cpu()
-        return {name: value[:count] for name, value in zip(self.outputs, answers, strict=True)}
+        return {name: value[:items] for name, value in zip(self.outputs, answers, strict=True)}
 
 
 def bucket(size: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -20,10 +22,53 @@ def test_a_run_gets_what_others_leave() -> None:
     """Never more than its share when it begins, never none, and all again once the others are over."""
     lanes = Lanes(16)
     with ExitStack() as runs:
-        assert [runs.enter_context(lanes.run()) for _ in range(18)] == [16, *[4] * 3, *[1] * 14]
+        assert [runs.enter_context(lanes.run()) for _ in range(18)] == [16, 8, 5, 4, 3, 2, 2, 2, *[1] * 10]
     with lanes.run() as threads:
         assert threads == 16
     with pytest.raises(ZeroDivisionError), lanes.run():
         raise ZeroDivisionError
     with lanes.run() as threads:
         assert threads == 16
+
+
+@pytest.mark.parametrize(
+    ("threads", "share", "items", "rounds"),
+    [
+        (1, 1, 3, [(1, [3])]),
+        (2, 2, 1, [(2, [1])]),
+        (2, 2, 4, [(1, [2, 2])]),
+        (2, 2, 5, [(1, [2, 2]), (2, [1])]),
+        (2, 1, 4, [(1, [4])]),
+        (8, 8, 4, [(4, [2, 2])]),
+        (16, 16, 6, [(4, [1, 1, 1, 1]), (16, [2])]),
+        (16, 5, 3, [(4, [3])]),
+        (6, 3, 4, [(1, [1, 1, 1]), (1, [1])]),
+        (6, 3, 2, [(1, [1, 1])]),
+    ],
+)
+def test_items_of_a_run_fill_its_threads(
+    threads: int, share: int, items: int, rounds: list[tuple[int, list[int]]]
+) -> None:
+    """On one thread each as far as they fill them; every item is in one part, in order."""
+    made = Lanes(threads).rounds(items, share)
+    assert [(width, [part.stop - part.start for part in parts]) for width, parts in made] == rounds
+    assert [k for _, parts in made for part in parts for k in range(items)[part]] == list(range(items))
+
+
+def test_parts_run_together_and_fail_together() -> None:
+    """Calls meet each other; what one raises is raised when all are over."""
+    lanes, meet, over = Lanes(2), threading.Barrier(2, timeout=20), []
+
+    def call(name: str, fails: bool) -> str:
+        meet.wait()
+        over.append(name)
+        if fails:
+            raise ZeroDivisionError(name)
+        return name
+
+    assert lanes.together([partial(call, "a", False), partial(call, "b", False)]) == ["a", "b"]
+    for failing in "ab":
+        over.clear()
+        with pytest.raises(ZeroDivisionError, match=failing):
+            lanes.together([partial(call, name, name == failing) for name in "ab"])
+        assert sorted(over) == ["a", "b"]

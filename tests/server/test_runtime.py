@@ -96,26 +96,33 @@ def test_a_graph_tells_its_names() -> None:
     assert np.isnan(answer["joints"]).all()
 
 
-def test_a_graph_beside_others_runs_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the CPU as many runs at once as there are threads; each in the session of the threads that it gets."""
+def test_a_run_takes_the_threads_that_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU as many runs at once as there are threads; items of a run that has several run side by side."""
     used = []
 
     class Session(ort.InferenceSession):  # type: ignore[misc]
-        def run(self, *args: Any) -> Any:
-            used.append(self.get_session_options().intra_op_num_threads)
-            return super().run(*args)
+        def run(self, names: Any, inputs: Any) -> Any:
+            used.append((self.get_session_options().intra_op_num_threads, len(inputs["scores"])))
+            return super().run(names, inputs)
 
     monkeypatch.setattr(ort, "InferenceSession", Session)
     lanes = Lanes(2)
-    graph = Graph(RELATION, lanes=lanes)
-    inputs = {name: np.zeros([1, 1, 2, 17, 3][: len(shape)], np.float32) for name, shape in graph.inputs.items()}
-    inputs |= {"view_mask": np.zeros((1, 1, 2), bool), "origins": np.zeros((1, 1, 2, 3), np.float32)}
-    graph.run(inputs)
+    graph, alone = Graph(RELATION, lanes=lanes), Graph(RELATION)
+    rng = np.random.default_rng(1)
+    inputs = {
+        name: rng.random([5, 1, 2, 17, 3][: len(shape)]).astype(np.float32) for name, shape in graph.inputs.items()
+    }
+    inputs |= {"view_mask": np.ones((5, 1, 2), bool), "origins": rng.random((5, 1, 2, 3)).astype(np.float32)}
+    answers = graph.run(inputs)
+    assert sorted(used) == [(1, 2), (1, 2), (2, 1)]
+    for name, value in alone.run(inputs).items():
+        np.testing.assert_allclose(answers[name], value, atol=1e-5)
+    used.clear()
     with lanes.run():
         graph.run(inputs)
-    assert used == [2, 1]
-    assert graph.at_once == 2
-    assert Graph(RELATION).at_once == 1
+    graph.run({name: value[:1] for name, value in inputs.items()})
+    assert used == [(1, 5), (2, 1)]
+    assert (graph.at_once, alone.at_once) == (2, 1)
 
 
 def windows(count: int) -> list[tuple[Any, ...]]:
