@@ -164,7 +164,7 @@ class SpatialModule(nn.Module):
 
 def _spread(raw: Tensor) -> Tensor:
     """A positive expected error, about 0.02 of the crop for zero."""
-    return 0.001 + functional.softplus(raw - 4.0)
+    return 0.001 - functional.logsigmoid(4.0 - raw)  # softplus, which takes ONNX Runtime four times as long
 
 
 def keypoints_of(maps: Heatmaps) -> Tensor:
@@ -175,7 +175,7 @@ def keypoints_of(maps: Heatmaps) -> Tensor:
     """
     # x and y apart throughout: what broadcasts along the cells is fast, along pairs of numbers it is not
     share = maps.logits.softmax(-1)  # (N, J, C)
-    best = (share.log() - 2 * maps.spreads.log()).argmax(-1, keepdim=True)  # (N, J, 1)
+    best = (maps.logits - 2 * maps.spreads.log()).argmax(-1, keepdim=True)  # (N, J, 1), of the greatest density
     x, y = maps.places.unbind(1)  # (N, J, C)
     away = (x - x.gather(-1, best)).square() + (y - y.gather(-1, best)).square()
     mass = share * (away * (-1 / (2 * _NEAR**2))).exp()
