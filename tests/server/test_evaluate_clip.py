@@ -50,15 +50,15 @@ class Estimation(SimpleNamespace):
 class Engine:
     """Sees someone where they are, 1 cm off in x for each camera that is missing, and a bystander first.
 
-    Keypoints are exact when nothing is told, and `PIXELS` off otherwise. Each camera films up to the instant `end`,
-    from 0 on or as many instants later as `late` says, and then they walk.
+    Keypoints are exact when nothing is told, and `PIXELS` off otherwise. Each camera films `FRAMES` instants, or up
+    to that of `ends`, from 0 on or as many instants later as `late` says, and then they walk.
     """
 
     rig: Rig
     expects: bool = False
     nobody: bool = False
     late: Mapping[str, int] = field(default_factory=dict)
-    end: int = FRAMES
+    ends: Mapping[str, int] = field(default_factory=dict)
     made: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
     def model(self, name: str) -> SimpleNamespace:
@@ -79,8 +79,9 @@ class Engine:
             return [self._seen(rig, AWAY, walked, told, 7), self._seen(rig, off, walked, told, 8)]
 
         instant = min(self.late.get(name, 0) + skip for name, skip in skips(rig.names, options.offsets).items())
+        count = min(self.ends.get(name, FRAMES) for name in rig.names) - instant
         header = PoseHeader(ModelInfo("default", "1"), COCO17, 30.0)
-        return Estimation(rig=rig, header=header, count=self.end - instant, instant=instant, people=[], seen=seen)
+        return Estimation(rig=rig, header=header, count=count, instant=instant, people=[], seen=seen)
 
     def _seen(self, rig: Rig, off: Array, walked: Array, told: bool, id: int) -> SimpleNamespace:
         joints = STANDING + walked + off
@@ -126,9 +127,9 @@ def test_a_held_out_camera_speaks_for_itself(expects: bool) -> None:
 
 
 def test_cameras_that_did_not_start_together_are_compared_at_one_instant() -> None:
-    """What fewer cameras see of the time before the last one started is not compared with anything."""
-    late = {"cam2": 2, "cam3": 1}
-    engine = Engine(circle_rig(3), expects=True, late=late, end=5)
+    """What fewer cameras see before the last one started, or after the first one ended, is compared with nothing."""
+    late, ends = {"cam2": 2, "cam3": 1}, {"cam1": 6, "cam2": 6, "cam3": 5}
+    engine = Engine(circle_rig(3), expects=True, late=late, ends=ends)
     offsets = {"cam2": -2.0, "cam3": -1.2}
     _, report = evaluate_clip(engine, engine.rig, sources(engine.rig), Options(offsets=offsets))  # type: ignore[arg-type]
     assert report.frames == 3
