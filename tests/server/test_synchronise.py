@@ -186,6 +186,7 @@ def test_a_camera_of_which_nothing_is_left_is_told(scripted: Callable[..., Frame
     with pytest.raises(OptionsError, match="first 3 images") as caught:
         use()
     assert (caught.value.field, caught.value.camera) == ("options.offsets", "b")
+    assert (readers[1].read == 0) == (count is not None)
     assert [reader.closed for reader in readers] == [True, True]
     assert decoding() == []
 
