@@ -57,6 +57,7 @@ class OptionFields(TypedDict, total=False):
     max_people: int
     units: Literal["m", "cm", "mm"] | None
     fps: float | None
+    offsets: Mapping[str, float] | None
 
 
 class CalibrationFields(TypedDict, total=False):

@@ -91,11 +91,21 @@ def _unusable(name: str, what: str) -> OptionsError:
 
 @dataclass(frozen=True)
 class Start:
-    """Open a session for a calibration: its files, or the hash of one that was uploaded."""
+    """Open a session for a calibration: its files, or the hash of one that was uploaded.
+
+    Raises `OptionsError` for `offsets`: it is by their timestamps that a stream pairs images.
+    """
 
     calibration: Mapping[str, bytes] | str
     options: Options = field(default_factory=Options)
     policy: StreamPolicy = field(default_factory=StreamPolicy)
+
+    def __post_init__(self) -> None:
+        if self.options.offsets is not None:
+            raise OptionsError(
+                "offsets are for recordings; a live stream pairs images by their timestamps: correct those instead",
+                field="options.offsets",
+            )
 
 
 @dataclass(frozen=True)

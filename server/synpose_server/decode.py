@@ -45,7 +45,8 @@ class Reader(ABC):
     """The images of one camera in order; None where one is missing or unreadable.
 
     `size` (width, height) of the first image; `fps` of the source or None; `count` the number of frames that it claims,
-    or None; `problem` is set when the source ended before its time or holds what cannot be read.
+    or None; `problem` is set when the source ended before its time or holds what cannot be read. `skip`, set before the
+    images are asked for, is how many of the first ones nobody wants: what comes in their places may be None.
     """
 
     camera: str
@@ -53,6 +54,7 @@ class Reader(ABC):
     fps: float | None = None
     count: int | None = None
     problem: str | None = None
+    skip: int = 0
 
     @abstractmethod
     def __iter__(self) -> Iterator[Image | None]: ...
@@ -109,24 +111,24 @@ class VideoReader(Reader):
             ahead = self._look_ahead(packets)
             self._timeline = self._measure(ahead)
             self.count = self._claimed_frames()
-            self._images = self._decode(chain(ahead, packets))
-            self._begin: list[Image | None] = []  # up to the first image; what is missing before it keeps its place
-            for image in self._images:
-                self._begin.append(image)
-                if image is not None:
+            frames = self._decode(chain(ahead, packets))
+            begin: list[av.VideoFrame | None] = []  # up to the first image; what is missing before it keeps its place
+            for frame in frames:
+                begin.append(frame)
+                if frame is not None:
                     break
             else:
                 reason = f" ({self.problem})" if self.problem else ""
                 raise VideoError(f"no frame of the video can be decoded{reason}", field="video", camera=camera)
-            self.size = image.size
+            self.size = _from_frame(frame).size
+            self._frames = chain(begin, frames)
         except BaseException:
             self._container.close()
             raise
 
     def __iter__(self) -> Iterator[Image | None]:
-        yield from self._begin
-        self._begin.clear()
-        for image in self._images:
+        for place, frame in enumerate(self._frames):
+            image = None if frame is None or place < self.skip else _from_frame(frame)
             if image is not None and image.size != self.size:  # no intrinsics hold for both
                 raise _resized(self.camera, image.size, self.size)
             yield image
@@ -170,7 +172,7 @@ class VideoReader(Reader):
             return stream.frames or None
         return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * self.fps))) or None
 
-    def _decode(self, packets: Iterator[av.Packet]) -> Iterator[Image | None]:
+    def _decode(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame | None]:
         end = last = 0.0  # of the container, and the last time at which an image is due
         while True:
             try:
@@ -199,8 +201,8 @@ class VideoReader(Reader):
         elif self._timeline is not None and not self._timeline.jumps:
             yield from repeat(None, self._timeline.steps_to(last))  # lost at the very end
 
-    def _place(self, frame: av.VideoFrame) -> Iterator[Image | None]:
-        """The holes before a frame and its image; nothing for a frame that repeats the last."""
+    def _place(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame | None]:
+        """The holes before a frame and itself; nothing for a frame that repeats the last."""
         steps = 1
         if self._timeline is not None:
             steps = self._timeline.steps_to(_time(frame))
@@ -210,7 +212,7 @@ class VideoReader(Reader):
         if frame.is_corrupt:  # FFmpeg painted over what it could not read
             self.problem = self.problem or "frames that are partly unreadable"
         if steps:
-            yield None if frame.is_corrupt else _from_frame(frame)
+            yield None if frame.is_corrupt else frame
 
     def _check_end(self, end: float) -> None:
         """Matroska and others tell no number of frames, and FFmpeg no error where such a file was cut."""
@@ -240,7 +242,9 @@ class ImageReader(Reader):
     def __iter__(self) -> Iterator[Image | None]:
         begin, self._begin = self._begin, []
         yield from begin
-        for image in self._read(self._images[len(begin) :]):
+        passed = max(len(begin), self.skip)
+        yield from repeat(None, passed - len(begin))
+        for image in self._read(self._images[passed:]):
             if image is not None and image.size != self.size:
                 raise _resized(self.camera, image.size, self.size)
             yield image

@@ -26,7 +26,7 @@ from synpose_server.lanes import Lanes
 from synpose_server.models import Models
 from synpose_server.pace import Place
 from synpose_server.report import ViewReport, rig_notices
-from synpose_server.requests import check_views
+from synpose_server.requests import check_offsets, check_views
 from synpose_server.runtime import Model, Shared
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
@@ -166,20 +166,22 @@ class Engine:
         """Start an estimate; raises from `synpose.errors` for input that cannot be used, naming field and camera.
 
         `sources` must name cameras of `rig`, as many as the model needs: two, or one for some. `timestamps` are the
-        capture times of the frame sets in seconds, where the request gives them. `place` is what admission gave: its
-        job ends the estimate, and it learns how fast that goes. Where not `told`, a network that could be is not told
-        where joints are expected, so that what it says of a view is of that view alone.
+        capture times of the frame sets in seconds, where the request gives them; with offsets, of those that result.
+        `place` is what admission gave: its job ends the estimate, and it learns how fast that goes. Where not `told`, a
+        network that could be is not told where joints are expected, so that what it says of a view is of that view
+        alone.
         """
         place = Place(Job(), len(sources)) if place is None else place
         place.begin()
         model = self.model(options.model)
         check_views(rig, sources, model.bundle.min_views)
+        check_offsets(rig, options)
         calibrated, rig = rig, rig.subset(tuple(sources))
         if len(rig) > self.settings.max_cameras:
             raise LimitExceeded(f"more than {self.settings.max_cameras} cameras", field="calibration")
-        frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps, place.job)
+        frame_sets = FrameSets(sources, self.settings.max_pixels, options.fps, place.job, options.offsets)
         try:
-            if all(r.count and r.count > self.settings.max_frames for r in frame_sets.readers):
+            if all(r.count and r.count - r.skip > self.settings.max_frames for r in frame_sets.readers):
                 raise _too_long(self.settings.max_frames)
             place.expect(frame_sets.count)
             told_rate = options.fps or _rate(timestamps)
@@ -189,6 +191,10 @@ class Engine:
             if frame_sets.assumed and not told_rate and frame_sets.count != 1:
                 message = f"nothing says the frame rate: {fps:g} a second are assumed; the option fps tells it"
                 notices = (*notices, Notice("assumed-rate", message))
+            for reader in frame_sets.readers:
+                if reader.skip:
+                    message = f"so many images at its start precede those of another camera: {reader.skip} left out"
+                    notices = (*notices, Notice("left-out", message, reader.camera))
             header = PoseHeader(ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps)
             return Estimation(
                 Tracker(model.bound(place.job), rig, options.max_people, told),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +17,7 @@ from synpose.rig import Rig
 from synpose_model.measures import jitter, limb_spread, missing_share, mpjpe, reprojection_error
 from synpose_server.engine import Engine
 from synpose_server.sources import Source
+from synpose_server.synchronise import skips
 from synpose_server.track import TrackedPerson
 
 __all__ = ["ClipReport", "evaluate_clip"]
@@ -70,11 +71,14 @@ def evaluate_clip(
     without = {name: tuple(n for n in names if n != name) for name in names if len(names) > 2}
     subsets = {size: _some([*combinations(names, size)]) for size in sizes if size < len(names)}
     fewer = dict.fromkeys([*without.values(), *(cameras for some in subsets.values() for cameras in some)])
+    left_out = skips(names, options.offsets)
+    options = replace(options, offsets=left_out)
     tells = bool(without) and engine.model(options.model).expects
 
     done, runs = 0, 1 + tells + len(fewer)
 
     def estimate(cameras: Sequence[str], *, told: bool = True) -> _Estimate:
+        earlier = min(left_out[name] for name in cameras)  # frames that begin before all cameras have images
         with engine.estimate(rig, {name: sources[name] for name in cameras}, options, told=told) as estimation:
             frames, people = [], []
             for frame in estimation:
@@ -83,7 +87,7 @@ def evaluate_clip(
                 progress(done, None if estimation.count is None else runs * estimation.count)
                 frames.append(frame)
                 people.append(estimation.people)
-            return _Estimate(estimation.rig, estimation.header, frames, people)
+            return _Estimate(estimation.rig, estimation.header, frames[earlier:], people[earlier:])
 
     whole = estimate(names)
     counts = Counter(person.id for people in whole.people for person in people)
@@ -138,7 +142,7 @@ class _Estimate:
         """
         T, N = joints.shape[:2]
         found, keypoints = np.full((T, N, 3), np.nan), np.zeros((T, len(self.rig), N, 3))
-        for t, people in enumerate(self.people):
+        for t, people in enumerate(self.people[:T]):  # without the shortest camera there are more
             if people and np.isfinite(joints[t]).any():
                 away = [float(np.nanmedian(np.linalg.norm(p.joints[which] - joints[t], axis=-1))) for p in people]
                 nearest = people[int(np.nanargmin(away))]

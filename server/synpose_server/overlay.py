@@ -35,8 +35,8 @@ def write_overlay(
 ) -> None:
     """Write an H.264 file of all views, side by side, with the people of `sequence`; views that were not used are dim.
 
-    `rig` is the calibration; `sources` are the videos that were sent. Raises as `FrameSets` for videos that cannot be
-    read.
+    `rig` is the calibration; `sources` are the videos that were sent, which began together. Raises as `FrameSets` for
+    videos that cannot be read.
     """
     frame_sets = FrameSets(sources, settings.max_pixels, sequence.header.fps)
     try:

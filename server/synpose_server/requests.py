@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from synpose.calibration.parsed import Unit
 from synpose.calibration.read import MAX_BYTES, read_calibration
-from synpose.errors import CalibrationError, InvalidInput, LimitExceeded
+from synpose.errors import CalibrationError, InvalidInput, LimitExceeded, OptionsError
 from synpose.options import Options
 from synpose.rig import Rig
 from synpose_server.settings import Settings
@@ -17,6 +17,7 @@ from synpose_server.sources import Source
 
 __all__ = [
     "SMALL_BYTES",
+    "check_offsets",
     "check_sent",
     "check_views",
     "gather_images",
@@ -66,6 +67,15 @@ def check_sent(rig: Rig, cameras: Collection[str], field: str, settings: Setting
             raise InvalidInput(f"the calibration has no such camera; it has {names}", field=field, camera=camera)
     if len(cameras) > settings.max_cameras:
         raise LimitExceeded(f"at most {settings.max_cameras} cameras are accepted", field=field)
+
+
+def check_offsets(rig: Rig, options: Options) -> None:
+    """Raise `OptionsError` for an offset of a camera that is not calibrated; one that sends nothing may have one."""
+    for camera in options.offsets or ():
+        if camera not in rig.names:
+            names = ", ".join(rig.names)
+            message = f"offsets name it, but the calibration has no such camera; it has {names}"
+            raise OptionsError(message, field="options.offsets", camera=camera)
 
 
 def gather_images(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from synpose.errors import VideoError
+from synpose.errors import OptionsError, VideoError
 from synpose.pose import Notice
 from synpose_model.image import Image
 from synpose_server.decode import Reader, open_source
@@ -19,7 +19,7 @@ from synpose_server.job import Job
 from synpose_server.observe import staged
 from synpose_server.sources import Source
 
-__all__ = ["FrameSet", "FrameSets"]
+__all__ = ["FrameSet", "FrameSets", "skips"]
 
 _AHEAD = 2  # decoded images that wait per camera: enough to keep decoding busy, little enough for 16 cameras in 4K
 _DEFAULT_FPS = 30.0
@@ -40,13 +40,21 @@ class FrameSet:
 class FrameSets(Iterator[FrameSet]):
     """Opens every source, then gives frame sets until the shortest camera ends; `close` stops the decoding threads.
 
-    Frames are paired by index: the first frames of all cameras were taken together, at one frame rate: `fps`,
-    `assumed` where neither the caller nor a video says it. The last frame set carries the notices about cameras that
-    had more, or that broke off. Once `job` is over nothing is decoded any more, and the next frame set is its error.
+    Frames are paired by index: the first frames of all cameras were taken together, or, with `offsets`, the first ones
+    that are left of each after what its reader has to `skip`; all at one frame rate: `fps`, `assumed` where neither the
+    caller nor a video says it. `count` is how many frame sets the sources promise, None where none does. The last frame
+    set carries the notices about cameras that had more, or that broke off. A camera of which nothing is left is an
+    `OptionsError`, at the first frame set at the latest. Once `job` is over nothing is decoded any more, and the next
+    frame set is its error.
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], max_pixels: int, fps: float | None = None, job: Job | None = None
+        self,
+        sources: Mapping[str, Source],
+        max_pixels: int,
+        fps: float | None = None,
+        job: Job | None = None,
+        offsets: Mapping[str, float] | None = None,
     ) -> None:
         self.readers: tuple[Reader, ...] = ()
         self._job = Job() if job is None else job
@@ -60,13 +68,18 @@ class FrameSets(Iterator[FrameSet]):
         try:
             if failed:
                 raise failed[0]  # type: ignore[misc]
+            left_out = skips(sources, offsets)
+            for reader in self.readers:
+                reader.skip = left_out[reader.camera]
+                if reader.count is not None and reader.count <= reader.skip:
+                    raise _nothing_left(reader)
             rate = fps or _common_rate(self.readers)
         except BaseException:
             for reader in self.readers:
                 reader.close()
             raise
         self.fps, self.assumed = rate or _DEFAULT_FPS, rate is None
-        counts = [reader.count for reader in self.readers if reader.count is not None]
+        counts = [reader.count - reader.skip for reader in self.readers if reader.count is not None]
         self.count = min(counts) if counts else None
         self._queues: list[queue.Queue[_Handed]] = [queue.Queue(_AHEAD) for _ in self.readers]
         self._frames = self._assemble()
@@ -97,8 +110,10 @@ class FrameSets(Iterator[FrameSet]):
 
     def _read(self, view: int, reader: Reader, images: queue.Queue[_Handed]) -> None:
         try:
-            for image in staged("decode", reader, view):
-                if self._job.over or not self._put(images, (image, reader.problem)):
+            for place, image in enumerate(staged("decode", reader, view)):
+                if self._job.over or self._closed.is_set():
+                    return
+                if place >= reader.skip and not self._put(images, (image, reader.problem)):
                     return
             self._put(images, (_END, reader.problem))
         except Exception as error:  # crosses to the thread that asks for the frame set
@@ -138,8 +153,12 @@ class FrameSets(Iterator[FrameSet]):
             previous = FrameSet(index, views)
             problems = told
             index += 1
-        if previous is not None:
-            ended = [item is _END for item in taken]
+        ended = [item is _END for item in taken]
+        if previous is None:
+            for reader, end in zip(self.readers, ended, strict=True):
+                if end and reader.skip:
+                    raise _nothing_left(reader)
+        else:
             problems = [now if end else then for end, now, then in zip(ended, told, problems, strict=True)]
             notices = self._closing_notices(index, ended, problems)
             yield FrameSet(previous.index, previous.images, notices, is_last=True)
@@ -151,18 +170,38 @@ class FrameSets(Iterator[FrameSet]):
             if problem is not None:
                 message = f"the video is damaged ({problem}); what could be read of it was used"
                 notices.append(Notice("damaged-video", message, reader.camera))
-            elif end and reader.count is not None and reader.count > count:
-                message = f"the video ends after {count} of the {reader.count} frames that it claims"
+            elif end and reader.count is not None and reader.count > reader.skip + count:
+                message = f"the video ends after {reader.skip + count} of the {reader.count} frames that it claims"
                 notices.append(Notice("truncated-video", message, reader.camera))
         if not all(ended):
             short = [r.camera for r, end in zip(self.readers, ended, strict=True) if end]
             longer = [r.camera for r, end in zip(self.readers, ended, strict=True) if not end]
+            without = " without what the offsets leave out" if any(reader.skip for reader in self.readers) else ""
             message = (
-                f"the clips are of unequal length: {', '.join(short)} ended after {count} frames while "
+                f"the clips are of unequal length{without}: {', '.join(short)} ended after {count} frames while "
                 f"{', '.join(longer)} went on; the {count} frames that all cameras have were used"
             )
             notices.append(Notice("unequal-lengths", message, short[0] if len(short) == 1 else None))
         return tuple(notices)
+
+
+def skips(cameras: Iterable[str], offsets: Mapping[str, float] | None) -> dict[str, int]:
+    """How many of its first images each camera leaves out, so that the clip begins where all of them have images.
+
+    `offsets` are by how many frames the images of a camera are ahead, 0 where it is not named.
+    """
+    ahead = {camera: (offsets or {}).get(camera, 0.0) for camera in cameras}
+    least = min(ahead.values(), default=0.0)
+    return {camera: round(frames - least) for camera, frames in ahead.items()}
+
+
+def _nothing_left(reader: Reader) -> OptionsError:
+    return OptionsError(
+        f"with these offsets its first {reader.skip} images precede those of another camera, and it has no more: check"
+        " the offsets, and their signs",
+        field="options.offsets",
+        camera=reader.camera,
+    )
 
 
 def _common_rate(readers: Sequence[Reader]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.server.live_server import serve
 
 import synpose_server.engine
 import synpose_server.evaluate_clip
+from synpose.calibrated import Calibrated, CalibrationReport, CameraReport
 from synpose.calibration import write_calibration
 from synpose.cli import main
 from synpose.errors import Overloaded
@@ -71,6 +73,16 @@ def test_estimate_writes_json(engine: FakeEngine, folder: Path, capsys: pytest.C
     assert out.count("\n") == 1
     assert err == "note: camera 'cam02': no image\n"
     assert left(folder) == {"out.json"}
+
+
+def test_offsets_are_given_one_by_one(engine: FakeEngine, folder: Path) -> None:
+    """Each names a camera, what is after the last equals sign are its frames."""
+    rig = Rig((RIG["cam01"], replace(RIG["cam02"], name="left=cam")))
+    (folder / "rig.json").write_text(write_calibration(rig))
+    (folder / "left=cam.mp4").write_bytes(b"two")
+    given = ("--offset", "left=cam=6.86", "--offset", "cam01=-1")
+    assert estimate(*given, videos=("cam01.mp4", "left=cam.mp4")) == 0
+    assert engine.received[0].options.offsets == {"left=cam": 6.86, "cam01": -1.0}
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
@@ -135,9 +147,9 @@ def test_estimate_by_a_server(folder: Path, capsys: pytest.CaptureFixture[str]) 
     """With --server the engine is elsewhere, and the answer is the same."""
     engine = FakeEngine(Settings.model_validate({}))
     with serve(engine) as url:
-        assert estimate("--server", url, "--fps", "50") == 0
+        assert estimate("--server", url, "--fps", "50", "--offset", "cam02=-3") == 0
     assert engine.received[0].sources == {"cam01": b"one", "cam02": b"two"}
-    assert engine.received[0].options == Options(fps=50.0)
+    assert engine.received[0].options == Options(fps=50.0, offsets={"cam02": -3.0})
     assert len(json.loads((folder / "out.json").read_text())["frames"]) == 3
     assert "note: camera 'cam02': no image" in capsys.readouterr().err
 
@@ -154,6 +166,23 @@ def test_estimate_by_a_server(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (["--output", "out.json", "--skeleton", "stick", "cam01.mp4", "cam02.mp4"], "no skeleton 'stick'; there are"),
         (["--output", "out.json", "--model", "other", "cam01.mp4", "cam02.mp4"], "no model 'other'"),
         (["--output", "out.json", "--fps", "fast", "cam01.mp4"], "argument --fps: invalid float value: 'fast'"),
+        (
+            ["--output", "out.json", "--offset", "cam02", "cam01.mp4", "cam02.mp4"],
+            "argument --offset: give a camera and its frames, as in cam02=6.86, not 'cam02'",
+        ),
+        (["--output", "out.json", "--offset", "cam02=x", "cam01.mp4", "cam02.mp4"], "not 'cam02=x'"),
+        (
+            ["--output", "out.json", "--offset", "cam02=nan", "cam01.mp4", "cam02.mp4"],
+            "camera 'cam02': its offset must be a number of frames",
+        ),
+        (
+            ["--output", "out.json", "--offset", "cam02=1", "--offset", "cam02=2", "cam01.mp4", "cam02.mp4"],
+            "camera 'cam02': two offsets",
+        ),
+        (
+            ["--output", "out.json", "--offset", "cam09=7", "cam01.mp4", "cam02.mp4"],
+            "camera 'cam09': offsets name it, but the calibration has no such camera; it has cam01, cam02",
+        ),
         (["--output", "out.json"], "required: VIDEO (see synpose estimate --help)"),
         (["--output", "out.json", "--server", "ftp://x", "cam01.mp4", "cam02.mp4"], "begins with http"),
         (["--output", "out.json", "--server", "http://127.0.0.1:1", "cam01.mp4", "cam02.mp4"], "127.0.0.1:1"),
@@ -298,6 +327,38 @@ def test_serve_with_an_unusable_setting(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setenv("SYNPOSE_MAX_CLIPS", "none")
     assert main(["serve"]) == 2
     assert capsys.readouterr().err.startswith("error: max_clips: ")
+
+
+@pytest.mark.parametrize(
+    ("offsets", "told"),
+    [
+        ((0.0, 0.4, -0.45), None),
+        ((0.0, 6.861, 0.0), "--offset cam02=6.86"),
+        ((0.0, 0.2, -12.5), "--offset cam02=0.20 --offset 'cam 3=-12.50'"),
+    ],
+)
+def test_calibrate_tells_what_to_pass_on(
+    engine: FakeEngine,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    offsets: tuple[float, ...],
+    told: str | None,
+) -> None:
+    """The offsets that were found come as what `synpose estimate` takes, if any makes a frame."""
+    cameras = tuple(
+        CameraReport(name, 1.0, 100, 0.01, 0.01, 0.1, 900.0, 0.0, offset, 0.1)
+        for name, offset in zip(("cam01", "cam02", "cam 3"), offsets, strict=True)
+    )
+    calibrated = Calibrated(RIG, CalibrationReport(100, 100, 1.8, cameras, ()))
+    monkeypatch.setattr(engine, "calibrate", lambda *_, **__: calibrated)
+    arguments = ["calibrate", "--height", "1.8", "--max-offset", "1", "--output", "rig.toml", "cam01.mp4", "cam02.mp4"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    if told is None:
+        assert "--offset" not in out
+    else:
+        assert out.endswith(f"to estimate from videos of this start: {told}\n")
 
 
 @pytest.mark.parametrize("command", ["serve", "estimate", "models", "train"])

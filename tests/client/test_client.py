@@ -45,14 +45,16 @@ def client(url: str) -> Iterator[synpose.Client]:
 
 def test_an_estimate_comes_back_whole(client: synpose.Client, engine: FakeEngine) -> None:
     """What the engine answered is what the client returns: header, joints, gaps, notices."""
-    poses = client.estimate(VIDEOS, RIG, skeleton="h36m17", max_people=2, fps=50)
+    poses = client.estimate(VIDEOS, RIG, skeleton="h36m17", max_people=2, fps=50, offsets={"cam02": 6.86})
     assert (poses.header.model.name, poses.header.skeleton.name, poses.header.fps) == ("fake", "h36m17", 50)
     assert poses.joints()[:, 0].tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1]]
     assert np.isnan(poses.joints()[:, -1]).all()
     assert poses.sigma()[0, 0] == 0.02
     assert poses.frames[0].people[0].views == ("cam01", "cam02")
     assert [(n.code, n.camera) for n in poses.notices] == [("view-missing", "cam02")]
-    assert engine.received[0].options == synpose.Options(skeleton="h36m17", max_people=2, fps=50)
+    assert engine.received[0].options == synpose.Options(
+        skeleton="h36m17", max_people=2, fps=50, offsets={"cam02": 6.86}
+    )
 
 
 def test_videos_are_sent_from_their_files(client: synpose.Client, engine: FakeEngine, tmp_path: Path) -> None:
@@ -229,6 +231,7 @@ def test_an_unready_server_is_told_from_a_ready_one(client: synpose.Client, engi
         (VIDEOS, {"model": "x"}, NotFound, "options.model", None),
         (VIDEOS, {"max_people": 99}, OptionsError, "options.max_people", None),
         (VIDEOS, {"colour": 1}, OptionsError, "options.colour", None),
+        (VIDEOS, {"offsets": {"cam02": "late"}}, OptionsError, "options.offsets", "cam02"),
         ({"cam01": b"one"}, {}, InvalidInput, "video", "cam02"),
         ({**VIDEOS, "cam03": b"x"}, {}, InvalidInput, "video", "cam03"),
         ({"cam01": b"one", "cam02": b"broken"}, {}, VideoError, "video", "cam02"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synpose import live_json, live_wire
 from synpose.calibration_options import CalibrationOptions
 from synpose.errors import STATUS, InvalidInput, NotFound, OptionsError, SynposeError, from_problem, to_problem
 from synpose.live import StreamPolicy
@@ -31,7 +34,14 @@ def over_the_wire(message: pb.Frame) -> pb.Frame:
 
 
 @pytest.mark.parametrize(
-    "options", [Options(), Options("other", "halpe26", 3, "mm", 59.94), Options(units="m"), Options(fps=25.0)]
+    "options",
+    [
+        Options(),
+        Options("other", "halpe26", 3, "mm", 59.94, {"cam02": 6.86, "cam 3": -0.5}),
+        Options(units="m"),
+        Options(fps=25.0),
+        Options(offsets={"cam02": 0}),
+    ],
 )
 def test_options_survive(options: Options) -> None:
     """Options come back equal, set or not."""
@@ -41,6 +51,55 @@ def test_options_survive(options: Options) -> None:
 def test_unset_options_take_the_defaults() -> None:
     """An empty message means the default options."""
     assert options_from_message(pb.Options()) == Options()
+
+
+def test_no_offset_is_none() -> None:
+    """What names no camera is the same as nothing, and goes to no server; a copy is kept, and options have a hash."""
+    given = {"cam02": 6.86}
+    options = Options(offsets=given)
+    given["cam02"] = 3.0
+    assert options.offsets == {"cam02": 6.86}
+    assert len({options, Options(offsets={"cam02": 6.86}), Options(offsets={"cam02": 3.0})}) == 2
+    assert Options(offsets={}) == Options()
+    assert not options_to_message(Options(offsets={})).ListFields()[3:]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "camera"),
+    [
+        ([6.86], None),
+        ("cam02=6.86", None),
+        ({2: 6.86}, None),
+        ({"cam01": 1, "cam02": "6.86"}, "cam02"),
+        ({"cam02": True}, "cam02"),
+        ({"cam02": None}, "cam02"),
+        ({"cam02": float("nan")}, "cam02"),
+        ({"cam02": float("-inf")}, "cam02"),
+        ({"cam02": 10**400}, "cam02"),
+        ({"cam02": -100_001}, "cam02"),
+    ],
+)
+def test_offsets_are_numbers_by_camera(offsets: object, camera: str | None) -> None:
+    """Anything else is an error that names the option, and the camera where one is to blame."""
+    with pytest.raises(OptionsError) as caught:
+        Options.from_mapping({"offsets": offsets})
+    assert (caught.value.field, caught.value.camera) == ("options.offsets", camera)
+
+
+def test_live_streams_have_no_offsets() -> None:
+    """Who gives some is told what to do, by either wire."""
+    message = pb.StreamPosesRequest(
+        start=pb.StreamStart(calibration_hash="x", options=pb.Options(offsets={"cam02": 7}))
+    )
+    text = '{"type": "start", "calibration_hash": "x", "options": {"offsets": {"cam02": 7}}}'
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: live_wire.from_client(message),
+        lambda: live_json.from_client(text),
+    )
+    for read in reads:
+        with pytest.raises(OptionsError, match="timestamps") as caught:
+            read()
+        assert caught.value.field == "options.offsets"
 
 
 def test_numbers_beyond_all_floats_are_refused() -> None:

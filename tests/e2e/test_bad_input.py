@@ -451,6 +451,22 @@ TABLE: dict[str, Row] = {
         Refused("options-error", "options.fps", fields={"http": "options"}),  # NaN is no JSON
         VIDEO,
     ),
+    "an offset of no camera": (
+        options(offsets={"cam09": 7.0}),
+        Refused("options-error", "options.offsets", "cam09"),
+        VIDEO,
+    ),
+    "an offset longer than the video": (
+        options(offsets={"cam02": float(FRAMES)}),
+        Refused("options-error", "options.offsets", "cam02"),
+        VIDEO,
+    ),
+    "an offset of a year": (
+        options(offsets={"cam02": 1e9}),
+        Refused("options-error", "options.offsets", "cam02"),
+        VIDEO,
+    ),
+    "offsets that are a list": (text('{"offsets": [7]}'), option("offsets"), ("http",)),
     "an unknown option": (text('{"colour": 1}'), option("colour"), ("http",)),
     "a frame rate as text": (text('{"fps": "60"}'), option("fps"), ("http",)),
     "half a person": (text('{"max_people": 1.5}'), option("max_people"), ("http",)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -27,13 +28,13 @@ Joints = NDArray[np.float64]
 WAYS = ("here", "http", "grpc")
 
 
-def by_command(way: str, server: Server, folder: Path, *videos: Path) -> Joints:
+def by_command(way: str, server: Server, folder: Path, *videos: Path, more: Sequence[str] = ()) -> Joints:
     """Joints `(T, J, 3)` of the first person by `synpose estimate`, in this process or by a server."""
     (folder / "rig.json").write_bytes(CALIBRATION)
     output = folder / f"{way}.json"
     address = {"here": [], "http": ["--server", server.url], "grpc": ["--server", f"grpc://{server.target}"]}[way]
     arguments = ["--calibration", str(folder / "rig.json"), "--model", "fast", "--output", str(output)]
-    assert main(["estimate", *arguments, *address, *map(str, videos)]) == 0
+    assert main(["estimate", *arguments, *more, *address, *map(str, videos)]) == 0
     document = json.loads(output.read_text())
     return np.array(
         [[joint or [np.nan] * 3 for joint in frame["people"][0]["joints"]] for frame in document["frames"]],
@@ -116,6 +117,67 @@ def test_a_gap_changes_the_answer(server: Server) -> None:
     whole, gap = (answer(server, "http", request).joints for request in requests)
     np.testing.assert_allclose(gap[:GAP], whole[:GAP], atol=AGREE)
     assert np.nanmax(np.abs(gap[GAP] - whole[GAP])) > AGREE
+
+
+LATE = 4  # frames, as long as a group of pictures: a video can be cut there without another encoding
+
+
+def begun_late(camera: str) -> bytes:
+    """The clip of a camera without its first `LATE` frames."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(video(camera))) as whole, av.open(file, "w", format="mp4") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        packets = [packet for packet in whole.demux(video=0) if packet.size]
+        for packet in packets[LATE:]:
+            packet.stream = stream
+            cut.mux(packet)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def of_cut_videos(server: Server) -> Joints:
+    """The joints of the clip whose videos were cut by hand to begin together."""
+    joints = answer(server, "http", Request(videos=[(camera, begun_late(camera)) for camera in CAMERAS])).joints
+    assert joints.shape == (FRAMES - LATE, 17, 3)
+    return joints
+
+
+@pytest.mark.parametrize("door", ["http", "grpc"])
+def test_offsets_are_as_good_as_cutting(server: Server, of_cut_videos: Joints, door: str) -> None:
+    """A camera that started earlier than the others gives, with its offset, the joints of the videos cut by hand."""
+    request = Request(videos=[(camera, begun_late(camera)) for camera in CAMERAS]).with_video("cam02", video("cam02"))
+    told = answer(server, door, replace(request, options={"offsets": {"cam02": LATE - 0.3}}))
+    np.testing.assert_allclose(told.joints, of_cut_videos, atol=AGREE)
+    assert told.notices == {("left-out", "cam02")}
+    assert np.nanmax(np.abs(answer(server, door, request).joints - of_cut_videos)) > AGREE
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_offsets_of_the_command(server: Server, of_cut_videos: Joints, tmp_path: Path, way: str) -> None:
+    """`synpose estimate --offset` gives these joints, too, wherever it computes."""
+    for camera in CAMERAS:
+        (tmp_path / f"{camera}.mp4").write_bytes(video(camera) if camera == "cam02" else begun_late(camera))
+    videos = (tmp_path / f"{camera}.mp4" for camera in CAMERAS)
+    joints = by_command(way, server, tmp_path, *videos, more=("--offset", f"cam02={LATE - 0.3}"))
+    np.testing.assert_allclose(joints, of_cut_videos, atol=AGREE)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_offsets_of_images_agree(server: Server, door: str) -> None:
+    """Images are shifted like videos, by each door; the ends that then have no counterpart are told."""
+    sets = [{camera: jpegs(camera)[k] for camera in CAMERAS} for k in range(2, FRAMES)]
+    expected = answer(server, "http", Request(frame_sets=sets)).joints
+    late = [
+        {
+            camera: jpegs(camera)[k if camera == "cam02" else k + 2]
+            for camera in CAMERAS
+            if camera == "cam02" or k + 2 < FRAMES
+        }
+        for k in range(FRAMES)
+    ]
+    told = answer(server, door, Request(frame_sets=late, options={"offsets": {"cam02": 2}}))
+    np.testing.assert_allclose(told.joints, expected, atol=AGREE)
+    assert ("unequal-lengths", "cam02") in told.notices
 
 
 def as_ndjson(content: bytes) -> Joints:

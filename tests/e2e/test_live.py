@@ -327,22 +327,23 @@ def test_results_that_were_not_acknowledged_come_again(server: Server) -> None:
         list(ask(Resume("unknown")))
 
 
-@pytest.mark.parametrize("door", ["http", "grpc"])
+@pytest.mark.parametrize(("door", "ahead"), [("http", 0), ("grpc", 2)])
 def test_the_command_plays_videos(
-    door: str, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    door: str, ahead: int, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`synpose stream` sends a clip as cameras would, writes the poses and says what came of it."""
+    """`synpose stream` sends a clip as cameras would, from where all have images, and says what came of it."""
     (tmp_path / "rig.json").write_bytes(CALIBRATION)
     videos = [tmp_path / f"{camera}.mp4" for camera in CAMERAS]
     for path in videos:
         path.write_bytes(video(path.stem))
     output = tmp_path / "poses.ndjson"
     url = server.url if door == "http" else f"grpc://{server.target}"
-    words = ["--calibration", tmp_path / "rig.json", "--server", url, "--model", MODEL]
+    words = ["--calibration", tmp_path / "rig.json", "--server", url, "--model", MODEL, "--offset", f"cam02={ahead}"]
+    count = FRAMES - ahead
     assert main(["stream", *map(str, words), "--mode", "every", "--output", str(output), *map(str, videos)]) == 0
-    assert capsys.readouterr().out.startswith(f"{FRAMES} frame sets, {FRAMES} answered, 0 dropped; from sending to")
+    assert capsys.readouterr().out.startswith(f"{count} frame sets, {count} answered, 0 dropped; from sending to")
     header, frames = ndjson.decode(output.read_bytes().splitlines())
-    assert [len(frame.people) for frame in frames] == [1] * FRAMES
+    assert [len(frame.people) for frame in frames] == [1] * count
     assert header.fps == FPS
 
 

@@ -74,6 +74,22 @@ def test_image_files(suffix: str, tmp_path: Path) -> None:
     assert brightness(files) == pytest.approx([40 + 10 * k for k in range(12)], abs=2)
 
 
+def test_unwanted_images_are_passed_over(tmp_path: Path) -> None:
+    """Of images those are not read; of videos none is converted, and the others keep their places."""
+    (tmp_path / "first.png").write_bytes(bytes(cv2.imencode(".png", np.zeros((64, 96, 3), np.uint8))[1]))
+    wanted = [tmp_path / "first.png", tmp_path / "gone.png", tmp_path / "first.png"]
+    images = open_source("cam", wanted, LIMIT)
+    images.skip = 2
+    assert [image is None for image in images] == [False, True, False]  # the first tells the size
+    reader = open_source("cam", io.BytesIO(video("libx264", "mp4")), LIMIT)
+    reader.skip = 5
+    found = list(reader)
+    assert [image is None for image in found] == [True] * 5 + [False] * 7
+    assert found[5] is not None
+    assert found[5].crop(np.eye(2, 3), (96, 64)).mean() == pytest.approx(90, abs=4)
+    reader.close()
+
+
 def test_missing_images_stay_missing() -> None:
     """None in a list of images is one missing image, in its place."""
     jpeg = cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8))[1].tobytes()

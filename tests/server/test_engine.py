@@ -23,6 +23,7 @@ from synpose.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
+    OptionsError,
     SynposeError,
     VideoError,
 )
@@ -189,6 +190,39 @@ def test_capture_times_come_back(make: Callable[..., Engine]) -> None:
     """The capture times that a request gives are those of its frames, from 0 on and uneven as they are."""
     with make().estimate(RIG, clip(3), Options(), timestamps=[0.0, 0.1, 7.5]) as estimation:
         assert [frame.timestamp for frame in estimation] == [0.0, 0.1, 7.5]
+
+
+def test_offsets_let_the_clip_begin_later(make: Callable[..., Engine]) -> None:
+    """Frames and their capture times are those that are left; who left something out is told with the first."""
+    images = {**clip(3), "cam2": [png(0), png(0), *clip(3)["cam2"]]}
+    offsets = {"cam2": 1.8, "cam1": 0.3}
+    with make().estimate(RIG, images, Options(fps=30, offsets=offsets), timestamps=[5.0, 6.0, 7.0, 8.0]) as estimation:
+        assert estimation.count == 3
+        answer = list(estimation)
+    assert [(frame.index, frame.timestamp) for frame in answer] == [(0, 5.0), (1, 6.0), (2, 7.0)]
+    assert notices(answer) == [[("left-out", "cam2")], [], []]
+    assert "2 left out" in answer[0].notices[0].message
+    for frame in answer:
+        assert frame.people[0].views == RIG.names
+        assert np.abs(frame.people[0].joints - STANDING).max() < 0.01
+
+
+def test_offsets_of_cameras_that_send_nothing(make: Callable[..., Engine]) -> None:
+    """A calibrated one may have an offset, which does nothing; one that is not calibrated is an error."""
+    engine = make()
+    assert len(frames(engine, images=clip(3, 0, 1), offsets={"cam4": -100})) == 3
+    with pytest.raises(OptionsError, match="no such camera; it has cam1, cam2, cam3, cam4") as caught:
+        frames(engine, offsets={"cam09": 1})
+    assert (caught.value.field, caught.value.camera) == ("options.offsets", "cam09")
+
+
+def test_what_offsets_leave_out_makes_no_clip_too_long(make: Callable[..., Engine]) -> None:
+    """`max_frames` counts what is answered."""
+    engine = make(max_frames=3)
+    images: dict[str, Images] = {camera: [png(0)] * 5 for camera in RIG.names}
+    with pytest.raises(LimitExceeded):
+        frames(engine, images=images)
+    assert len(frames(engine, images=images, offsets={"cam1": 2})) == 3
 
 
 # -- what is handled -----------------------------------------------------------------------------------------------

@@ -20,16 +20,18 @@ from synpose.rig import Rig
 from synpose.skeleton import COCO17
 from synpose_server.evaluate_clip import evaluate_clip
 from synpose_server.sources import Source
+from synpose_server.synchronise import skips
 
 Array = NDArray[np.float64]
 
 FRAMES = 3
+STEP = np.array((0.05, 0, 0))  # from frame to frame
 AWAY = np.array((2.0, 0, 0))
 PIXELS = np.array((3.0, 4.0))
 
 
 class Estimation(SimpleNamespace):
-    """As `Engine.estimate` gives it: frames, and the people of the last one."""
+    """As `Engine.estimate` gives it: frames, and the people of the last one; the first is of `instant`."""
 
     def __enter__(self) -> Self:
         return self
@@ -38,9 +40,9 @@ class Estimation(SimpleNamespace):
         pass
 
     def __iter__(self) -> Iterator[Frame]:
-        for t in range(FRAMES):
-            self.people = self.seen
-            people = tuple(Person(p.id, 1.0, p.joints, p.sigma, self.rig.names) for p in self.seen)
+        for t in range(self.count):
+            self.people = self.seen(self.instant + t)
+            people = tuple(Person(p.id, 1.0, p.joints, p.sigma, self.rig.names) for p in self.people)
             yield Frame(t, t / 30, people)
 
 
@@ -48,12 +50,15 @@ class Estimation(SimpleNamespace):
 class Engine:
     """Sees someone where they are, 1 cm off in x for each camera that is missing, and a bystander first.
 
-    Keypoints are exact when nothing is told, and `PIXELS` off otherwise.
+    Keypoints are exact when nothing is told, and `PIXELS` off otherwise. Each camera films `FRAMES` instants, or up
+    to that of `ends`, from 0 on or as many instants later as `late` says, and then they walk.
     """
 
     rig: Rig
     expects: bool = False
     nobody: bool = False
+    late: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
     made: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
     def model(self, name: str) -> SimpleNamespace:
@@ -63,14 +68,24 @@ class Engine:
         rig = rig.subset(tuple(sources))
         self.made.append((rig.names, told))
         off = 0.01 * (len(self.rig) - len(rig)) * np.array((1.0, 0, 0))
-        seen = [self._seen(rig, STANDING + off, told, 7)]
-        if len(rig) < len(self.rig):  # elsewhere people have other ids and another order
-            seen = [self._seen(rig, STANDING + AWAY, told, 7), self._seen(rig, STANDING + off, told, 8)]
-        header = PoseHeader(ModelInfo("default", "1"), COCO17, 30.0)
-        return Estimation(rig=rig, header=header, count=FRAMES, people=[], seen=[] if self.nobody else seen)
 
-    def _seen(self, rig: Rig, joints: Array, told: bool, id: int) -> SimpleNamespace:
-        pixels = np.stack([camera.project(STANDING) for camera in rig]) + told * PIXELS
+        def seen(instant: int) -> list[SimpleNamespace]:
+            walked = instant * STEP * bool(self.late)
+            if self.nobody:
+                return []
+            if len(rig) == len(self.rig):
+                return [self._seen(rig, off, walked, told, 7)]
+            # elsewhere people have other ids and another order
+            return [self._seen(rig, AWAY, walked, told, 7), self._seen(rig, off, walked, told, 8)]
+
+        instant = min(self.late.get(name, 0) + skip for name, skip in skips(rig.names, options.offsets).items())
+        count = min(self.ends.get(name, FRAMES) for name in rig.names) - instant
+        header = PoseHeader(ModelInfo("default", "1"), COCO17, 30.0)
+        return Estimation(rig=rig, header=header, count=count, instant=instant, people=[], seen=seen)
+
+    def _seen(self, rig: Rig, off: Array, walked: Array, told: bool, id: int) -> SimpleNamespace:
+        joints = STANDING + walked + off
+        pixels = np.stack([camera.project(STANDING + walked) for camera in rig]) + told * PIXELS
         keypoints = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1)
         return SimpleNamespace(id=id, joints=joints, sigma=np.full(17, 0.02), keypoints=keypoints)
 
@@ -109,6 +124,17 @@ def test_a_held_out_camera_speaks_for_itself(expects: bool) -> None:
         shift = camera.project(STANDING + (0.01, 0, 0))[limbs] - camera.project(STANDING)[limbs]
         expected = np.linalg.norm(shift - (0 if expects else PIXELS), axis=-1).mean()
         assert report.held_out[camera.name][0] == pytest.approx(expected)
+
+
+def test_cameras_that_did_not_start_together_are_compared_at_one_instant() -> None:
+    """What fewer cameras see before the last one started, or after the first one ended, is compared with nothing."""
+    late, ends = {"cam2": 2, "cam3": 1}, {"cam1": 6, "cam2": 6, "cam3": 5}
+    engine = Engine(circle_rig(3), expects=True, late=late, ends=ends)
+    offsets = {"cam2": -2.4, "cam3": -0.7}  # of two cameras alone these would be rounded otherwise
+    _, report = evaluate_clip(engine, engine.rig, sources(engine.rig), Options(offsets=offsets))  # type: ignore[arg-type]
+    assert report.frames == 3
+    assert report.subsets == pytest.approx({2: 10.0})
+    assert 0 < report.held_out_mean[1] < 11
 
 
 def test_of_many_subsets_ten_are_estimated() -> None:

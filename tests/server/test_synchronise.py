@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import synpose_server.synchronise as synchronise
-from synpose.errors import VideoError
+from synpose.errors import OptionsError, VideoError
 from synpose_model.image import Image
 from synpose_server.decode import Reader
-from synpose_server.synchronise import FrameSet, FrameSets
+from synpose_server.synchronise import FrameSet, FrameSets, skips
 
 LIMIT = 1_000_000
 SECONDS = 10.0  # until something that must happen counts as not happening
@@ -63,11 +63,13 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FrameSets]:
             raise source
         return source
 
-    def make(*readers: Reader, failing: Exception | None = None) -> FrameSets:
+    def make(
+        *readers: Reader, failing: Exception | None = None, offsets: Mapping[str, float] | None = None
+    ) -> FrameSets:
         sources: dict[str, object] = {reader.camera: reader for reader in readers}
         if failing is not None:
             sources["failing"] = failing
-        return FrameSets(sources, LIMIT)  # type: ignore[arg-type]
+        return FrameSets(sources, LIMIT, offsets=offsets)  # type: ignore[arg-type]
 
     monkeypatch.setattr(synchronise, "open_source", open_source)
     return make
@@ -90,9 +92,14 @@ def picture(level: int) -> bytes:
     return bytes(cv2.imencode(".png", np.full((4, 4, 3), level, np.uint8))[1].tobytes())
 
 
-def taken(images: Mapping[str, list[bytes | None]]) -> list[FrameSet]:
-    with closing(FrameSets(images, LIMIT)) as frame_sets:
+def taken(images: Mapping[str, list[bytes | None]], offsets: Mapping[str, float] | None = None) -> list[FrameSet]:
+    with closing(FrameSets(images, LIMIT, offsets=offsets)) as frame_sets:
         return list(frame_sets)
+
+
+def levels(frame_sets: list[FrameSet]) -> list[list[int | None]]:
+    """The grey levels of the images of each frame set."""
+    return [[None if i is None else int(i.planes[0][0, 0, 0]) for i in s.images] for s in frame_sets]
 
 
 def told(frame_set: FrameSet) -> list[tuple[str, str | None]]:
@@ -106,8 +113,7 @@ def decoding() -> list[str]:
 def test_images_are_paired_by_their_place() -> None:
     """The k-th frame set holds the k-th image of every camera, in the order of the sources, or None."""
     frame_sets = taken({"b": [picture(10), None, picture(30)], "a": [picture(11), picture(21), picture(31)]})
-    levels = [[None if i is None else int(i.planes[0][0, 0, 0]) for i in s.images] for s in frame_sets]
-    assert levels == [[10, 11], [None, 21], [30, 31]]
+    assert levels(frame_sets) == [[10, 11], [None, 21], [30, 31]]
     assert [s.index for s in frame_sets] == [0, 1, 2]
     assert [s.is_last for s in frame_sets] == [False, False, True]
     assert [told(s) for s in frame_sets] == [[], [], []]
@@ -122,6 +128,87 @@ def test_unequal_lengths_are_told() -> None:
     both = taken({"a": [picture(1)] * 5, "b": [picture(2)] * 3, "c": [picture(3)] * 3})
     assert told(both[-1]) == [("unequal-lengths", None)]
     assert "b, c ended after 3 frames" in both[-1].notices[0].message
+
+
+@pytest.mark.parametrize(
+    ("offsets", "left_out"),
+    [
+        ({}, (0, 0, 0)),
+        ({"b": 2.4}, (0, 2, 0)),
+        ({"b": -1.6}, (2, 0, 2)),
+        ({"a": 100, "b": 102, "c": 101}, (0, 2, 1)),
+        ({"a": 0.4, "b": -0.4}, (1, 0, 0)),
+        ({"elsewhere": -9.0}, (0, 0, 0)),
+    ],
+)
+def test_cameras_leave_out_what_the_last_to_start_does_not_have(
+    offsets: dict[str, float], left_out: tuple[int, int, int]
+) -> None:
+    """All begin where the camera that is least ahead does; who is not named is not ahead."""
+    assert skips("abc", offsets) == dict(zip("abc", left_out, strict=True))
+
+
+def test_offsets_pair_what_was_taken_together() -> None:
+    """Image `i + offset` of a camera goes with image `i` of the others, and holes keep their places."""
+    images: dict[str, list[bytes | None]] = {
+        "a": [picture(level) for level in (12, 13, 14)],
+        "b": [picture(10), None, picture(12), None, picture(14)],
+        "c": [picture(level) for level in (11, 12, 13, 14)],
+    }
+    frame_sets = taken(images, {"b": 1.9, "c": 1.0})
+    assert levels(frame_sets) == [[12, 12, 12], [13, None, 13], [14, 14, 14]]
+    assert [(s.index, s.is_last, told(s)) for s in frame_sets] == [(0, False, []), (1, False, []), (2, True, [])]
+
+
+def test_what_offsets_leave_out_is_no_loss(scripted: Callable[..., FrameSets]) -> None:
+    """The count and the notices are those of the frame sets that are left, of a cut video those of the whole one."""
+    with closing(scripted(Script("a", 5, 9), Script("b", 9, 9), Script("c", 7), offsets={"b": 6, "c": 1})) as sets:
+        assert sets.count == 3
+        *_, last = sets
+    assert (last.index, told(last)) == (2, [("unequal-lengths", "b")])
+    assert "without what the offsets leave out: b ended after 3 frames while a, c went on" in last.notices[0].message
+    with closing(scripted(Script("a", 5, 5), Script("b", 6, 8), offsets={"b": 2})) as sets:
+        assert sets.count == 5
+        *_, last = sets
+    assert told(last) == [("truncated-video", "b"), ("unequal-lengths", "b")]
+    assert "6 of the 8 frames" in last.notices[0].message
+
+
+@pytest.mark.parametrize("count", [3, None])
+def test_a_camera_of_which_nothing_is_left_is_told(scripted: Callable[..., FrameSets], count: int | None) -> None:
+    """At once where its length is known, else when it ends: an error that names the option and the camera."""
+    readers = [Script("a", 9), Script("b", 3, count)]
+
+    def use() -> None:
+        with closing(scripted(*readers, offsets={"b": 3})) as frame_sets:
+            next(frame_sets)
+
+    with pytest.raises(OptionsError, match="first 3 images") as caught:
+        use()
+    assert (caught.value.field, caught.value.camera) == ("options.offsets", "b")
+    assert (readers[1].read == 0) == (count is not None)
+    assert [reader.closed for reader in readers] == [True, True]
+    assert decoding() == []
+
+
+def test_close_while_images_are_left_out(scripted: Callable[..., FrameSets]) -> None:
+    """Who closes does not wait for what comes before the clip."""
+    begun, go = threading.Event(), threading.Event()
+
+    def stall(index: int) -> None:
+        begun.set()
+        assert go.wait(SECONDS)
+
+    reader = Script("b", 1000, before=stall)
+    frame_sets = scripted(Script("a", 9), reader, offsets={"b": 900})
+    assert begun.wait(SECONDS)
+    closer = threading.Thread(target=frame_sets.close)
+    closer.start()
+    assert frame_sets._closed.wait(SECONDS)
+    go.set()
+    closer.join(SECONDS)
+    assert not closer.is_alive()
+    assert reader.read == 1
 
 
 def test_the_expected_count_is_that_of_the_shortest(scripted: Callable[..., FrameSets]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(asdict(calibrated.report)))
     else:
         Console().print(_table(calibrated.report))
+        if offsets := _offsets(calibrated.report):
+            print(f"to estimate from videos of this start: {offsets}")
 
 
 def _here(
@@ -118,6 +121,14 @@ def _listed(text: str | None, names: int) -> list[str | float] | None:
         with suppress(ValueError):
             parts[index] = float(parts[index])
     return parts
+
+
+def _offsets(report: CalibrationReport) -> str:
+    """What `synpose estimate` is told of cameras that did not start together; empty where all did."""
+    if all(abs(camera.offset) < 0.5 for camera in report.cameras):
+        return ""
+    told = [(camera.name, f"{camera.offset:.2f}") for camera in report.cameras]
+    return " ".join(f"--offset {shlex.quote(f'{name}={offset}')}" for name, offset in told if float(offset))
 
 
 def _table(report: CalibrationReport) -> Table:

@@ -91,6 +91,7 @@ def _there(args: argparse.Namespace, clip: Clip) -> Iterator[_Answer]:
             skeleton=clip.options.skeleton,
             max_people=clip.options.max_people,
             fps=clip.options.fps,
+            offsets=clip.options.offsets,
         ) as stream,
     ):
         yield stream

@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> None:
     with ExitStack() as stack:
         write = stack.enter_context(whole_file(args.output)) if args.output is not None else None
         client = stack.enter_context(server.connect(args))
-        frame_sets = stack.enter_context(closing(FrameSets(sources, settings.max_pixels, options.fps)))
+        frame_sets = stack.enter_context(
+            closing(FrameSets(sources, settings.max_pixels, options.fps, offsets=options.offsets))
+        )
         stream = stack.enter_context(
             client.live(
                 clip.rig,

@@ -28,11 +28,32 @@ class Options(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OffsetsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     SKELETON_FIELD_NUMBER: _builtins.int
     MAX_PEOPLE_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     FPS_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """"default" """
     skeleton: _builtins.str
@@ -43,6 +64,12 @@ class Options(_message.Message):
     """Unit of the lengths in the calibration ("m", "cm", "mm") where its format does not state one."""
     fps: _builtins.float
     """that of the videos, or 30 for images"""
+    @_builtins.property
+    def offsets(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """By how many frames a camera's video is ahead: its image `i + offset` shows what image `i` of a camera shows that is
+        not named. Not for live streams.
+        """
+
     def __init__(
         self,
         *,
@@ -51,10 +78,11 @@ class Options(_message.Message):
         max_people: _builtins.int | None = ...,
         units: _builtins.str | None = ...,
         fps: _builtins.float | None = ...,
+        offsets: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_max_people", b"_max_people", "_model", b"_model", "_skeleton", b"_skeleton", "_units", b"_units", "fps", b"fps", "max_people", b"max_people", "model", b"model", "skeleton", b"skeleton", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_max_people", b"_max_people", "_model", b"_model", "_skeleton", b"_skeleton", "_units", b"_units", "fps", b"fps", "max_people", b"max_people", "model", b"model", "skeleton", b"skeleton", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fps", b"_fps", "_max_people", b"_max_people", "_model", b"_model", "_skeleton", b"_skeleton", "_units", b"_units", "fps", b"fps", "max_people", b"max_people", "model", b"model", "offsets", b"offsets", "skeleton", b"skeleton", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015

@@ -234,9 +234,8 @@ def _camera(camera: Camera, R: Array, t: Array, focal: float, radial: float) -> 
 
 def _apart(name: str, offset: float, first: str) -> str:
     """What to do about a camera whose image i + `offset` shows what image i of the camera `first` shows."""
-    when, late = ("before", "its own") if offset > 0 else ("after", f"the images of {first!r}")
-    frames = abs(offset)
+    when = "before" if offset > 0 else "after"
     return (
-        f"camera {name!r}: its video begins {frames:.2f} frames {when} that of {first!r}; "
-        f"leave out the first {frames:.0f} of {late} before estimating"
+        f"camera {name!r}: its video begins {abs(offset):.2f} frames {when} that of {first!r}; give estimates the"
+        f" offset {offset:.2f} of this camera"
     )
