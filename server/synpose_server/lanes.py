@@ -13,12 +13,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 __all__ = ["Lanes", "Round"]
 
 _STEP = 4  # from one width to the next
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -73,6 +75,14 @@ class Lanes:
             rounds.append(_round(widths[-1], start, 1, items - start))
         return rounds
 
+    def each(self, call: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
+        """What `call` returns of each of `items`, side by side as far as threads are free."""
+        with self.run() as share:
+            size = max(1, -(-len(items) // share))
+            parts = [items[k : k + size] for k in range(0, len(items), size)]
+            answers = self.together([partial(_each, call, part) for part in parts]) if parts else []
+        return [answer for part in answers for answer in part]
+
     def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
         """What `calls` return, all made at once, the last one here; raises what the first that fails raised."""
         *others, last = calls
@@ -82,6 +92,10 @@ class Lanes:
         finally:
             wait(answers)
         return [*(answer.result() for answer in answers), own]
+
+
+def _each(call: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
+    return [call(item) for item in items]
 
 
 def _round(width: int, start: int, size: int, parts: int) -> Round:

@@ -138,7 +138,7 @@ class Model:
     Its calls block and may come from any thread: they meet in one batcher a graph. Those of `bound(job)` are made for
     that job. Graphs that `shared` holds already are not loaded again. `skeleton` names the J joints that are answered,
     `keypoint_skeleton` the K keypoints that an image gives: all of them, or COCO's alone, which every skeleton that is
-    served begins with.
+    served begins with. `lanes` are the cores that its graphs run on, for other work of theirs, too.
     """
 
     def __init__(
@@ -149,6 +149,7 @@ class Model:
         stats: Stats | None = None,
         shared: Shared | None = None,
     ) -> None:
+        self.lanes = Lanes(1) if lanes is None else lanes
         bundle.verify()
         if "detector" not in bundle.graphs:
             raise BundleError(f"bundle {bundle.name!r} has no detector to find people with", field="model")

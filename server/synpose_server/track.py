@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,14 @@ class _Track:
         self.joints, self.velocity, self.unseen, self.merged = joints, np.zeros_like(joints), 0, 0
         self.latest = self.ahead = np.full_like(joints, np.nan)
         self.history.clear()
+
+
+class _Cut(NamedTuple):
+    """A crop and its pixels; `painted` where someone else was painted over."""
+
+    crop: Crop
+    pixels: NDArray[np.uint8]
+    painted: bool
 
 
 @dataclass(eq=False)
@@ -328,27 +336,28 @@ class Tracker:
 
     def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
         """Crop, read, lift and check every track; tracks that cannot be seen are left out."""
+        asked = [
+            (row, view, image)
+            for row in range(len(self._tracks)) for view, image in enumerate(images) if image is not None
+        ]  # fmt: skip
         crops, places, told = [], [], []
-        for row, track in enumerate(self._tracks):
-            for view, image in enumerate(images):
-                crop = self._crop(track, view, image)
-                if crop is None or image is None or _is_blank(pixels := crop.read(image)):
-                    continue
-                alone = self._alone(track, view, crop, pixels)
-                crops.append((crop, alone))
-                places.append((row, view))
-                if self._tells:
-                    # where others are painted over the gap shows it: told twice, the graph believes what was wrong
-                    told.append(
-                        self._told(track, view, crop) if alone is pixels else np.full_like(track.ahead[:, :2], np.nan)
-                    )
+        for (row, view, _), cut in zip(asked, self.model.lanes.each(self._cut, asked), strict=True):
+            if cut is None:
+                continue
+            crops.append(cut)
+            places.append((row, view))
+            if self._tells:
+                track = self._tracks[row]
+                # where others are painted over the gap shows it: told twice, the graph believes what was wrong
+                nothing = np.full_like(track.ahead[:, :2], np.nan)
+                told.append(nothing if cut.painted else self._told(track, view, cut.crop))
         if not crops:
             return []
-        read = self.model.read(np.stack([pixels for _, pixels in crops]), np.stack(told) if told else None)
+        read = self.model.read(np.stack([cut.pixels for cut in crops]), np.stack(told) if told else None)
         N, V, K = len(self._tracks), len(self.rig), read.keypoints.shape[1]
         as_read, keypoints, directions = (np.zeros((N, V, K, 3)) for _ in range(3))
         tokens = np.zeros((N, V, read.tokens.shape[1]))
-        for (row, view), (crop, _), found, token, other in zip(places, crops, *read, strict=True):
+        for (row, view), (crop, *_), found, token, other in zip(places, crops, *read, strict=True):
             camera, expected = self.rig.cameras[view], self._tracks[row].expected[:K]
             as_read[row, view] = crop.to_image(found)
             keypoints[row, view] = crop.to_image(fitting(found, other, crop, camera, expected))
@@ -367,6 +376,16 @@ class Tracker:
                 restored, rays = track.sides.restore(self._origins, rays, restored, track.predicted[:K])
             sightings.append(self._sighting(track, restored, rays, tokens[row], as_read[row]))
         return self._lift(sightings)
+
+    def _cut(self, asked: tuple[int, int, Image]) -> _Cut | None:
+        """What the image of a view shows of a track, None where that is nothing."""
+        row, view, image = asked
+        track = self._tracks[row]
+        crop = self._crop(track, view, image)
+        if crop is None or _is_blank(pixels := crop.read(image)):
+            return None
+        alone = self._alone(track, view, crop, pixels)
+        return _Cut(crop, alone, painted=alone is not pixels)
 
     def _alone(self, track: _Track, view: int, crop: Crop, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The `pixels` of `crop` without the others who are followed, except where the person of `track` may be."""
@@ -398,9 +417,7 @@ class Tracker:
         )
         return strangers(keypoints[..., :2], expected, self.model.keypoint_skeleton.mirror)
 
-    def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
-        if image is None:
-            return None
+    def _crop(self, track: _Track, view: int, image: Image) -> Crop | None:
         points = self.rig.cameras[view].project(track.predicted[:_FOUND])
         if not np.isfinite(points).all():
             return None

@@ -20,6 +20,7 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.image import Image
 from synpose_model.rays import intersect_rays
 from synpose_server.job import Job
+from synpose_server.lanes import Lanes
 from synpose_server.runtime import Readings
 
 Array = NDArray[np.float64]
@@ -93,6 +94,7 @@ class PaintedModel:
     keypoint_skeleton: Skeleton = COCO17
     bundle: SimpleNamespace = field(default_factory=lambda: bundle(name="painted"))
     expects: bool = False
+    lanes: Lanes = field(default_factory=lambda: Lanes(2))
 
     def bound(self, job: Job) -> Self:
         return self

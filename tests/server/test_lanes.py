@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from functools import partial
 
@@ -53,6 +54,30 @@ def test_items_of_a_run_fill_its_threads(
     made = Lanes(threads).rounds(items, share)
     assert [(width, [part.stop - part.start for part in parts]) for width, parts in made] == rounds
     assert [k for _, parts in made for part in parts for k in range(items)[part]] == list(range(items))
+
+
+@pytest.mark.parametrize(("threads", "others", "at_once"), [(2, 0, 2), (3, 0, 3), (2, 1, 1), (1, 0, 1)])
+def test_each_of_many_on_the_threads_that_others_leave(threads: int, others: int, at_once: int) -> None:
+    """In their order; no more at once than there are free threads."""
+    lanes, lock, counts, used = Lanes(threads), threading.Lock(), [0], set()
+
+    def call(k: int) -> int:
+        with lock:
+            counts.append(counts[-1] + 1)
+            used.add(threading.get_ident())
+        time.sleep(0.01)
+        with lock:
+            counts.append(counts[-1] - 1)
+        return -k
+
+    with ExitStack() as runs:
+        for _ in range(others):
+            runs.enter_context(lanes.run())
+        assert lanes.each(call, range(7)) == [-k for k in range(7)]
+        assert lanes.each(call, []) == []
+    assert max(counts) == len(used) == at_once
+    with pytest.raises(ZeroDivisionError):
+        lanes.each(lambda k: 1 // k, [1, 0, 1])
 
 
 def test_parts_run_together_and_fail_together() -> None:
