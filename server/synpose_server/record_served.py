@@ -92,9 +92,9 @@ class _Recorder(Tracker):
         self.readings = {}
         return super()._observe(images)
 
-    def _crop(self, track: _Track, view: int, image: Image | None) -> Crop | None:
+    def _crop(self, track: _Track, view: int, image: Image) -> Crop | None:
         crop = super()._crop(track, view, image)
-        if crop is not None and image is not None:
+        if crop is not None:
             self.readings[view] = _Reading(crop, image, track.ahead.copy())
         return crop
 
