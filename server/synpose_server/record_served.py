@@ -1,4 +1,4 @@
-"""Records the crops that a server reads of rendered clips, and where it expected the joints: data to train on.
+"""Records the crops that a server reads of rendered clips, where it expected the joints, and what it sees in them.
 
 Made-up errors are independent of each other and of the picture; those of a server are not.
 """
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from synpose.rig import Camera, Rig
 from synpose_model.crop import NOWHERE, Crop
+from synpose_model.data.sightings import Sighting
 from synpose_model.image import Image
 from synpose_server.rendered_clip import RenderedClip
 from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.synchronise import FrameSets
-from synpose_server.track import TrackedPerson, Tracker, _Track
+from synpose_server.track import TrackedPerson, Tracker, _Sighting, _Track
 
 __all__ = ["Served", "record_served"]
 
@@ -37,7 +38,8 @@ class Served:
     """F frame sets of one person as the V cameras of `rig` showed them to a server, as `rendered.write_clip` takes it.
 
     `crops` are by trunk, F × V of them, `labels` those of each crop, and `count` how many show the person. `joints`
-    `(F, 27, 3)` is where they truly were and `ahead` where they were expected, metres, world.
+    `(F, 27, 3)` is where they truly were and `ahead` where they were expected, metres, world. `sighting` is what was
+    seen of them in all frame sets of the longest time in which they were followed without a break.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Served:
     ahead: Array
     crops: Mapping[str, Sequence[NDArray[np.uint8]]]
     labels: Mapping[str, Sequence[NDArray[Any]]]
+    sighting: Sighting
 
     @property
     def count(self) -> int:
@@ -60,8 +63,7 @@ def record_served(
     `sides` are the sizes in which each trunk sees its crops, pixels. Raises as `FrameSets` and `Tracker` do.
     """
     for part in map(clip.subset, _subsets(rng, clip.rig.names)):
-        served = _record(model, part, sides, every)
-        if len(served.joints):
+        if (served := _record(model, part, sides, every)) is not None:
             yield served
 
 
@@ -87,10 +89,15 @@ class _Recorder(Tracker):
     def __init__(self, model: Model, clip: RenderedClip) -> None:
         super().__init__(model, clip.rig, max_people=1)
         self.readings: dict[int, _Reading] = {}
+        self.seen: _Sighting | None = None
 
     def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
-        self.readings = {}
+        self.readings, self.seen = {}, None
         return super()._observe(images)
+
+    def _lift(self, sightings: Sequence[_Sighting]) -> list[TrackedPerson]:
+        (self.seen,) = sightings
+        return super()._lift(sightings)
 
     def _crop(self, track: _Track, view: int, image: Image) -> Crop | None:
         crop = super()._crop(track, view, image)
@@ -99,17 +106,22 @@ class _Recorder(Tracker):
         return crop
 
 
-def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: int) -> Served:
-    """One clip with all of its cameras."""
+def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: int) -> Served | None:
+    """One clip with all of its cameras, None where nobody was followed."""
     crops: dict[str, list[NDArray[np.uint8]]] = {trunk: [] for trunk in sides}
     labels: dict[str, list[NDArray[Any]]] = defaultdict(list)
     joints, ahead = [], []
+    seen: dict[int, _Sighting] = {}
     recorder = _Recorder(model, clip)
     with closing(FrameSets(clip.videos, Settings().max_pixels)) as frame_sets:
         for frame_set in frame_sets:
             recorder.step(frame_set.images)
             t, readings = frame_set.index, recorder.readings
-            if t % every or t >= len(clip.joints) or not readings or not np.isfinite(clip.joints[t]).all():
+            if t >= len(clip.joints) or not np.isfinite(clip.joints[t]).all():
+                continue
+            if recorder.seen is not None:
+                seen[t] = recorder.seen
+            if t % every or not readings:
                 continue
             joints.append(clip.joints[t])
             ahead.append(next(iter(readings.values())).ahead)
@@ -118,8 +130,24 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
                     labels[name].append(value)
                 for trunk, side in sides.items():
                     crops[trunk].append(_pixels(readings.get(view), side))
+    if not joints or not seen:
+        return None
     name = "_".join((clip.name, *clip.rig.names))
-    return Served(name, clip.rig, np.array(joints), np.array(ahead), crops, labels)
+    return Served(name, clip.rig, np.array(joints), np.array(ahead), crops, labels, _sighting(clip, seen))
+
+
+def _sighting(clip: RenderedClip, seen: Mapping[int, _Sighting]) -> Sighting:
+    """What was `seen` by frame set, in the longest time without a break."""
+    runs: list[list[int]] = []
+    for t in seen:
+        if t - 1 not in seen:
+            runs.append([])
+        runs[-1].append(t)
+    run = max(runs, key=len)
+    given = ((seen[t].directions, seen[t].keypoints[..., 2], seen[t].tokens) for t in run)
+    directions, scores, tokens = (np.array(part, np.float32) for part in zip(*given, strict=True))
+    origins = np.stack([camera.center for camera in clip.rig]).astype(np.float32)
+    return Sighting(origins, directions, scores, tokens, clip.joints[run].astype(np.float32))
 
 
 def _label(

@@ -56,6 +56,20 @@ def test_crops_and_expectations_are_those_of_the_server(clip: RenderedClip) -> N
             assert np.abs(placed - camera.project(STANDING)).max() < 1e-3
 
 
+def test_what_is_seen_is_kept_of_the_longest_time_without_a_break(clip: RenderedClip) -> None:
+    """Every frame set of it: unit rays of all views from their cameras to the joints, beside where these truly are."""
+    clip.joints[1] = np.nan
+    (served,) = record(clip, STANDING)
+    seen = served.sighting
+    assert seen.directions.shape == (5, 3, 17, 3)
+    assert seen.scores.min() > 0.5
+    assert seen.tokens.shape == (5, 3, 0)
+    np.testing.assert_allclose(seen.joints, clip.joints[2:])
+    towards = STANDING - seen.origins[:, None]
+    towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
+    assert np.abs(seen.directions - towards).max() < 0.01
+
+
 def test_crops_of_somebody_else_show_nothing(clip: RenderedClip) -> None:
     """Who floats above the one whom the clip is of is not taught from, and of nobody nothing is recorded."""
     (served,) = record(clip, 0.5 * STANDING + (0, 0, 1.9))

@@ -64,7 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--spatial", required=True, metavar="NAME", help="thunder, lightning, or a checkpoint of the task spatial"
         )
         sub.add_argument("--out", type=Path, metavar="DIR", help="where to write, if not to DIR of --data")
-    served = kinds.add_parser("served", help="crops as a server reads them, with what it expected", allow_abbrev=False)
+    served = kinds.add_parser(
+        "served", help="crops as a server reads them, what it expected and what it saw", allow_abbrev=False
+    )
     served.add_argument(
         "--clips", type=Path, required=True, metavar="DIR", help="folder that `clips` filled, one person each"
     )
@@ -146,6 +148,7 @@ def _served(args: argparse.Namespace) -> None:
     import numpy as np
 
     from synpose_model.data.rendered import write_clip
+    from synpose_model.data.sightings import SERVED, Sighting, save_sightings
     from synpose_model.data.trunk import Trunk
     from synpose_server.engine import Engine
     from synpose_server.record_served import record_served
@@ -156,6 +159,7 @@ def _served(args: argparse.Namespace) -> None:
     trunks = {variant: Trunk(variant) for variant in ("thunder", "lightning")}
     sides = {variant: trunk.side for variant, trunk in trunks.items()}
     rng, out, count = np.random.default_rng(args.seed), args.data / "served", 0
+    sightings: list[Sighting] = []
     with _progress("clips") as advance:
         for clip in clips:
             for served in record_served(model, clip, sides, every=args.every, rng=rng):
@@ -164,8 +168,11 @@ def _served(args: argparse.Namespace) -> None:
                     joints=served.joints, ahead=served.ahead, **served.labels,
                 )  # fmt: skip
                 count += served.count
+                sightings.append(served.sighting)
             advance(len(clips))
     print(f"{out}: {count} crops of {len(clips)} clips")
+    save_sightings(args.data / SERVED, sightings)
+    print(f"{args.data / SERVED}: {sum(len(s.joints) for s in sightings)} frame sets")
 
 
 def _sheet(args: argparse.Namespace) -> None:

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from synpose.errors import InvalidInput
 
-__all__ = ["MOST_VIEWS", "Sighting", "SightingWindows", "draw_windows", "read_sightings", "save_sightings"]
+__all__ = ["MOST_VIEWS", "SERVED", "Sighting", "SightingWindows", "draw_windows", "read_sightings", "save_sightings"]
 
 Single = NDArray[np.float32]
+
+SERVED = "sightings_served.npz"
+"""In the folder that training reads: what a server saw, with subsets of the cameras."""
 
 MOST_VIEWS = 6
 """Cameras of a rendered clip, and so of a window."""

@@ -2,7 +2,8 @@
 
 `--data` is a folder with `poses_train.npz`, `poses_validation.npz` (of `synpose render training`) and
 `errors_train.npz`, `errors_validation.npz` (of `synpose render errors`); with `recorded`, also with
-`sightings_train.npz` (of `synpose render sightings`).
+`sightings_train.npz` (of `synpose render sightings`) and, where it is there, `sightings_served.npz` (of `synpose render
+served`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from synpose.skeleton import BODY27
 from synpose_model.data.errors import MIRROR, Errors, read_errors
 from synpose_model.data.poses import Poses, read_poses
 from synpose_model.data.rigs import Rays, present, simulate
-from synpose_model.data.sightings import MOST_VIEWS, Sighting, SightingWindows, draw_windows, read_sightings
+from synpose_model.data.sightings import (
+    MOST_VIEWS,
+    SERVED,
+    Sighting,
+    SightingWindows,
+    draw_windows,
+    read_sightings,
+)
 from synpose_model.heads import parts
 from synpose_model.lifting import LiftingNetwork
 from synpose_model.relation import RelationConfig
@@ -159,7 +167,8 @@ class RaysTask:
 
     @cached_property
     def _recorded(self) -> list[Sighting]:
-        return read_sightings(self.folder / "sightings_train.npz")
+        served = self.folder / SERVED
+        return read_sightings(self.folder / "sightings_train.npz") + (read_sightings(served) if served.exists() else [])
 
     @property
     def folder(self) -> Path:

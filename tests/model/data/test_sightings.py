@@ -10,7 +10,7 @@ import torch
 
 from synpose.errors import InvalidInput
 from synpose.skeleton import BODY27
-from synpose_model.data.sightings import Sighting, draw_windows, read_sightings, save_sightings
+from synpose_model.data.sightings import SERVED, Sighting, draw_windows, read_sightings, save_sightings
 from synpose_model.training.rays import RaysConfig, RaysTask
 
 
@@ -78,3 +78,12 @@ def test_recorded_windows_tell_what_is_exchanged(tmp_path: Path) -> None:
         exchanged = batch["exchanged"].mean((1, 3))  # (B, V)
         assert ((exchanged < 0.01) | (exchanged > 0.5)).all()
         assert 0.05 < (exchanged > 0.5).float().mean() < 0.35  # of six, the last
+
+
+def test_what_a_server_saw_is_drawn_as_well(tmp_path: Path) -> None:
+    """`sightings_served.npz` beside the others, where it is there."""
+    save_sightings(tmp_path / "sightings_train.npz", [sighting(20, 2)])
+    task = RaysTask(RaysConfig(recorded=1.0), tmp_path)
+    assert len(task._recorded) == 1
+    save_sightings(tmp_path / SERVED, [sighting(20, 3), sighting(9, 4)])
+    assert [len(one.origins) for one in RaysTask(RaysConfig(recorded=1.0), tmp_path)._recorded] == [2, 3, 4]
