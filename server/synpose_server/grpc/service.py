@@ -78,7 +78,7 @@ class PoseService(pb_grpc.PoseServiceServicer):
                 async for answer in answers:
                     yield live_wire.to_client(answer)
         except SynposeError as error:
-            with suppress(TimeoutError):  # nobody reads
+            with suppress(TimeoutError, grpc.aio.InternalError):  # nobody reads, or nobody is there any more
                 await asyncio.wait_for(context.write(live_wire.problem_to_message(error)), _TELL_SECONDS)
             raise
 
