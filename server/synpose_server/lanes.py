@@ -4,7 +4,7 @@ The threads of one run wait for each other, runs of one thread do not. On two co
 four crops for the spatial graph of `fast`: 4.7 to 5.2 times a second one after the other on two threads, 5.5 to 5.8
 two at once on two threads each, 6.2 to 6.3 two at once on one thread each (three rounds). And four crops for that of
 `default`: 86 ms and 162 ms of CPU time in one run on two threads, 79 and 150 as two runs of two crops on one thread
-each; for that of `accurate` 86 and 166, 71 and 134 (medians of five rounds).
+each; for that of `accurate` 86 and 166, 71 and 134 (medians of five rounds, by a script that was not kept).
 """
 
 from __future__ import annotations
