@@ -42,10 +42,10 @@ class Batcher:
     """Runs `run` for calls from any thread, as many in one run as wait and fit, `lanes` runs at a time.
 
     `run` takes and gives arrays by name, all with one leading axis of items, and must treat each item alone. A run has
-    at most `limit` items; larger calls are cut. It does not wait for company unless `wait` seconds are given, which pay
-    on a GPU only. Jobs take turns, call by call, so one with many calls cannot hold up the others; calls of a job keep
-    their order. Calls of a job that is over are never run. A call that finds a lane free is run where it comes
-    from; others in threads of the batcher, which end with the last reference to it.
+    at most `limit` items; larger calls are cut. It does not wait for company. Jobs take turns, call by call, so one
+    with many calls cannot hold up the others; calls of a job keep their order. Calls of a job that is over are never
+    run. A call that finds a lane free is run where it comes from; others in threads of the batcher, which end with the
+    last reference to it.
     """
 
     def __init__(
@@ -54,23 +54,20 @@ class Batcher:
         run: Callable[[Arrays], Arrays],
         limit: int,
         stats: Stats | None = None,
-        wait: float = 0.0,
         lanes: int = 1,
     ) -> None:
         self.name, self.limit = name, limit
         self.stats = Stats() if stats is None else stats
-        self._run, self._wait = run, wait
+        self._run = run
         self._lock = threading.Lock()
         self._waiting: OrderedDict[Job, deque[_Call]] = OrderedDict()  # whose turn is next comes first
-        self._items = 0  # that wait
-        self._enough = threading.Event()
         self._free = lanes
         self._threads = ThreadPoolExecutor(lanes, f"graph-{name}")
 
     def __call__(self, job: Job, /, **inputs: NDArray[Any]) -> Arrays:
         """The outputs for `inputs`; blocks. Raises what `run` raised, or as `Job.check` where the job was over."""
         calls = self._calls(job, inputs)
-        if self._submit(job, calls, here=not self._wait):
+        if self._submit(job, calls, here=True):
             with self._lock:
                 batch = self._take()
             try:
@@ -96,9 +93,6 @@ class Batcher:
         """Puts `calls` in line; whether the next run is to be made `here`, as a lane is free."""
         with self._lock:
             self._waiting.setdefault(job, deque()).extend(calls)
-            self._items += sum(call.size for call in calls)
-            if self._items >= self.limit:
-                self._enough.set()
             if not self._free:
                 return False
             self._free -= 1
@@ -116,11 +110,8 @@ class Batcher:
 
     def _drain(self) -> None:
         while True:
-            if self._wait:
-                self._enough.wait(self._wait)
             with self._lock:
                 batch = self._take()
-                self._enough.clear()
                 if not batch:
                     self._free += 1
                     return
@@ -138,7 +129,6 @@ class Batcher:
                 if end is None and batch and (call.size > room or call.kind != batch[0].kind):
                     continue
                 calls.popleft()
-                self._items -= call.size
                 self._waiting.move_to_end(job)
                 if not calls:
                     del self._waiting[job]

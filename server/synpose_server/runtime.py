@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -23,22 +24,30 @@ from synpose_server.observe import stage
 from synpose_server.providers import find_provider
 from synpose_server.stats import Stats
 
-__all__ = ["BatchedGraph", "Graph", "Model", "Readings", "Shared"]
+__all__ = ["DETECTOR_SIDE", "BatchedGraph", "Graph", "Model", "Readings", "Shared"]
+
+DETECTOR_SIDE = 512
+"""Long side of the image that the detector sees: people down to about 60 px in it."""
 
 
 class Graph:
     """One ONNX graph on the provider that was asked for by name; a provider that did not load is a `BundleError`.
 
     On the CPU as many runs may be made at once as `lanes` has threads, of one thread if it is left out: a session has
-    its number of threads for good, so there is one for each that a run may get.
+    its number of threads for good, so there is one for each that a run may get. A GPU runs one of `sizes` items, each
+    in a session of its own: what a session has planned for one size is lost with the next.
     """
 
-    def __init__(self, path: Path, provider: str = "cpu", lanes: Lanes | None = None) -> None:
+    def __init__(
+        self, path: Path, provider: str = "cpu", lanes: Lanes | None = None, sizes: Sequence[int] = ()
+    ) -> None:
         self.provider = find_provider(provider)
         self._lanes = Lanes(1) if lanes is None else lanes
-        widths = self._lanes.widths if self.provider.is_cpu else (self._lanes.threads,)
-        self._sessions = {threads: self._loaded(path, threads) for threads in widths}
-        self._session = self._sessions[self._lanes.threads]
+        threads = self._lanes.threads
+        widths = self._lanes.widths if self.provider.is_cpu else (threads,)
+        self._sized = {size: self._loaded(path, threads) for size in sizes}
+        self._sessions = {} if sizes else {width: self._loaded(path, width) for width in widths}
+        self._session = self._sized[sizes[0]] if sizes else self._sessions[threads]
         self.signature = (self._session.get_inputs(), self._session.get_outputs())
         self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self.outputs = [value.name for value in self._session.get_outputs()]
@@ -64,7 +73,7 @@ class Graph:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name for inputs by name, all with a leading axis of items."""
-        if self.provider.is_gpu:
+        if self._sized:
             return self._run_bound(inputs)
         if not self.provider.is_cpu:
             return self._answer(self._session, inputs)
@@ -78,22 +87,23 @@ class Graph:
     def _answer(self, session: Any, inputs: Arrays) -> Arrays:
         return dict(zip(self.outputs, session.run(None, inputs), strict=True))
 
+    def warm_up(self, item: Arrays) -> None:
+        """Run what `item` shows once in each size: the first run of a session takes a second or two."""
+        for size in self._sized:
+            self.run({name: np.repeat(value, size, axis=0) for name, value in item.items()})
+
     def _run_bound(self, inputs: Arrays) -> Arrays:
-        """A run on the device with as many items as a power of two, the further ones empty; never run on a GPU."""
+        """A run on the device with the least of the sizes that holds all items, the further ones empty."""
         items = count(inputs)
-        binding = self._session.io_binding()
+        size = min(size for size in self._sized if size >= items)
+        binding = self._sized[size].io_binding()
         for name, value in inputs.items():
-            binding.bind_cpu_input(name, padded(value, 0, bucket(items)))
+            binding.bind_cpu_input(name, padded(value, 0, size))
         for name in self.outputs:
             binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        self._sized[size].run_with_iobinding(binding)
         answers = binding.copy_outputs_to_cpu()
         return {name: value[:items] for name, value in zip(self.outputs, answers, strict=True)}
-
-
-def bucket(size: int) -> int:
-    """The power of two that holds `size`."""
-    return 1 << (size - 1).bit_length()
 
 
 def padded(value: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
@@ -107,13 +117,11 @@ class BatchedGraph(Batcher):
 
     def __init__(self, bundle: Bundle, kind: str, provider: str, lanes: Lanes | None, stats: Stats | None) -> None:
         path = bundle.graphs[kind]
-        self.graph = Graph(path, provider, lanes)
+        runs = find_provider(provider).of(kind)
+        self.graph = Graph(path, runs.name, lanes, runs.sizes(kind))
         # a graph that bundles share lies in a folder of its own
         owner = bundle.name if path.parent.name == bundle.version else path.parent.name
-        batching = self.graph.provider
-        super().__init__(
-            f"{owner}.{kind}", self.graph.run, batching.limit(kind), stats, batching.wait, self.graph.at_once
-        )
+        super().__init__(f"{owner}.{kind}", self.graph.run, runs.limit(kind), stats, self.graph.at_once)
 
 
 Shared: TypeAlias = WeakValueDictionary[tuple[str, str], BatchedGraph]
@@ -196,6 +204,9 @@ class Model:
             if (joints.shape, sigma.shape) != ((1, T, J, 3), (1, T, J)):
                 raise ValueError(f"{joints.shape} joints of {T} frame sets for {self.skeleton.name}")
         self.detect(np.zeros((32, 32, 3), np.uint8))
+        self.graphs["spatial"].graph.warm_up(self._images(np.zeros((1, side, side, 3), np.uint8)))
+        image = np.zeros((1, DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
+        self.graphs["detector"].graph.warm_up({"images": image})
 
     def _named(self, shape: tuple[int, ...]) -> Skeleton:
         """The skeleton of one image's keypoints, of `shape` `(1, K, 3)`."""
@@ -212,15 +223,19 @@ class Model:
 
         NaN is for joints of which nothing is known; a graph that expects nothing is not told.
         """
-        inputs: dict[str, NDArray[Any]] = {"images": crops}
-        if self.expects:
-            untold = nowhere(crops, len(self.skeleton))
-            told = untold if expected is None else np.where(np.isfinite(expected), expected, untold)
-            inputs["expected"] = told.astype(np.float32)
-        out = {name: value.astype(np.float64) for name, value in self._run("spatial", **inputs).items()}
+        answer = self._run("spatial", **self._images(crops, expected))
+        out = {name: value.astype(np.float64) for name, value in answer.items()}
         keypoints = out["keypoints"]
         tokens = out.get("tokens", np.zeros((len(crops), 0)))
         return Readings(keypoints, tokens, out.get("alternatives", np.zeros_like(keypoints)))
+
+    def _images(self, crops: NDArray[np.uint8], expected: NDArray[np.float64] | None = None) -> Arrays:
+        """What the spatial graph is given."""
+        if not self.expects:
+            return {"images": crops}
+        untold = nowhere(crops, len(self.skeleton))
+        told = untold if expected is None else np.where(np.isfinite(expected), expected, untold)
+        return {"images": crops, "expected": told.astype(np.float32)}
 
     @stage("relation")
     def relate(
@@ -245,16 +260,16 @@ class Model:
         }
         if self._reads_tokens and tokens is not None:
             rays["tokens"] = tokens.astype(np.float32)
-        T, V = view_mask.shape[1:]
-        if self._provider.is_gpu:  # one shape for all, so that windows of any length and rig share a run
-            rays = {n: padded(padded(value, 1, self.bundle.window), 2, bucket(V)) for n, value in rays.items()}
         out = self._run("relation", **rays)
-        joints = out["joints"][:, :T].astype(np.float64) + middle
-        return joints, out["sigma"][:, :T].astype(np.float64), out["view_weights"][:, :T, :V].astype(np.float64)
+        joints = out["joints"].astype(np.float64) + middle
+        return joints, out["sigma"].astype(np.float64), out["view_weights"].astype(np.float64)
 
     @stage("detect")
     def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
+        if self._provider.is_gpu:  # one shape for all
+            side = max(DETECTOR_SIDE, *image.shape)
+            image = padded(padded(image, 0, side), 1, side)
         out = self._run("detector", images=image[None])
         return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)
 

@@ -27,7 +27,7 @@ from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.observe import count
 from synpose_server.peaks import fitting
-from synpose_server.runtime import Model
+from synpose_server.runtime import DETECTOR_SIDE, Model
 from synpose_server.sides import Sides
 
 __all__ = ["TrackedPerson", "Tracker"]
@@ -47,7 +47,6 @@ _HANGING = [
         ("shoulder", "elbow", 0.6), ("elbow", "wrist", 0.5), ("hip", "knee", 0.85), ("knee", "ankle", 0.85),
     )
 ]  # fmt: skip
-_DETECTOR_SIDE = 512  # long side of the image that the detector sees: people down to about 60 px in it
 _SEARCH_EVERY = 10  # frame sets between searches for further people while someone is followed
 _EAGER = 30  # frame sets for which someone who was lost is searched for more often,
 _SEARCH_EAGERLY = 2  # every so many frame sets
@@ -300,7 +299,7 @@ class Tracker:
         return bool(np.median(np.linalg.norm(track.predicted - joints, axis=-1)) < _TAKEN)
 
     def _detect(self, view: int, image: Image) -> list[Detection]:
-        transform, side = letterbox(image.size, _DETECTOR_SIDE)
+        transform, side = letterbox(image.size, DETECTOR_SIDE)
         people, boxes = self.model.detect(image.crop(transform, side))
         found = []
         for keypoints, box in zip(people, boxes, strict=True):

@@ -50,11 +50,15 @@ class Crowd:
     def call(self, job: Job, *values: int, shape: tuple[int, ...] = ()) -> Future[Arrays]:
         """A call that surely waits in line when this returns."""
         x = np.array(values).reshape(-1, *shape)
-        queued = self.batcher._items + len(x)
+        queued = self._waiting() + len(x)
         future = self._pool.submit(self.batcher, job, x=x)
-        while self.batcher._items < queued:
+        while self._waiting() < queued:
             time.sleep(0)
         return future
+
+    def _waiting(self) -> int:
+        with self.batcher._lock:
+            return sum(call.size for calls in self.batcher._waiting.values() for call in calls)
 
     def count(self, outcome: Any) -> int:
         return self.stats.counts["g", outcome]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_a_provider_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch)
     session = ort.InferenceSession
 
     def falls_back(path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
-        assert providers == [("CUDAExecutionProvider", {})]
+        assert [name for name, _ in providers] == ["CUDAExecutionProvider"]
         return session(path, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
@@ -145,8 +146,7 @@ def windows(count: int) -> list[tuple[Any, ...]]:
 def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
     """Reads and relations of many threads at once, batched, are those of each alone.
 
-    `bound` is how a GPU runs them: padded to windows and views of one size, in batches of powers of two, with inputs
-    and outputs bound; here on the CPU.
+    `bound` is how a GPU runs what sees images: in batches of few sizes, with inputs and outputs bound; here on the CPU.
     """
     gpu_like = Provider("bound", "CPUExecutionProvider", "cpu", is_gpu=True)
     monkeypatch.setitem(PROVIDERS, "bound", gpu_like)
@@ -176,6 +176,46 @@ def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, pr
         assert keypoints == pytest.approx(alone.read(image[None])[0][0], abs=1e-2)
     assert max(sizes["default.spatial"]) > 1
     assert max(sizes["default.relation"]) > 1
+
+
+def test_a_session_of_a_gpu_sees_one_shape(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    """What sees images is planned while the model loads, for all shapes that will come; rays stay on the CPU."""
+    monkeypatch.setitem(PROVIDERS, "bound", Provider("bound", "CPUExecutionProvider", "cpu", is_gpu=True))
+    shapes: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+    load = Graph._loaded
+
+    class Spy:
+        """A session that keeps the shapes of the images that it is bound to."""
+
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.session, name)
+
+        def io_binding(self) -> Any:
+            binding = self.session.io_binding()
+            bind = binding.bind_cpu_input
+
+            def keep(name: str, value: NDArray[Any]) -> None:
+                shapes[id(self)].add(value.shape) if name == "images" else None
+                bind(name, value)
+
+            binding.bind_cpu_input = keep
+            return binding
+
+    monkeypatch.setattr(Graph, "_loaded", lambda *given: Spy(load(*given)))
+    served = Model(QUICK, "bound")
+    assert served.graphs["relation"].graph.provider.name == "cpu"
+    side = QUICK.crop_size
+    expected = [{(4, side, side, 3)}, {(32, side, side, 3)}, {(1, 512, 512, 3)}, {(8, 512, 512, 3)}]
+    assert sorted(map(sorted, shapes.values())) == sorted(map(sorted, expected))
+    for items in (1, 3, 4, 5, 32, 33):
+        read = served.read(crops(items)).keypoints
+        assert read == pytest.approx(model.read(crops(items)).keypoints, abs=1e-3)
+    image = np.random.default_rng(0).integers(0, 255, (288, 512, 3), dtype=np.uint8)
+    assert served.detect(image)[0].shape == model.detect(image)[0].shape
+    assert sorted(map(sorted, shapes.values())) == sorted(map(sorted, expected))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synpose.skeleton import COCO17
 from synpose_model.crop import Crop, letterbox
 from synpose_model.image import Image
-from synpose_server.runtime import Model
+from synpose_server.runtime import DETECTOR_SIDE, Model
 
 __all__ = ["Follower", "follow"]
 
@@ -21,7 +21,6 @@ Array = NDArray[np.float64]
 
 _FOUND = len(COCO17)  # joints that crops surround: the first of every skeleton
 _SHOULDERS, _HIPS = [5, 6], [11, 12]  # COCO's
-_DETECTOR_SIDE = 512
 _FOUND_SCORE = 0.2  # of the detector, from which there is someone
 _SURE = 0.15  # keypoint score from which a crop has to hold it
 _MARGIN = 1.35  # width of a crop over the extent of the person's keypoints
@@ -69,7 +68,7 @@ class Follower:
             self._wait -= 1
             return
         self._wait = _SEARCH_EVERY
-        transform, side = letterbox(image.size, _DETECTOR_SIDE)
+        transform, side = letterbox(image.size, DETECTOR_SIDE)
         people, boxes = self._model.detect(image.crop(transform, side))
         found = [p[:, :2] @ transform[:, :2].T + transform[:, 2] for p in people[boxes[:, 4] > _FOUND_SCORE]]
         if self._extent is None:
