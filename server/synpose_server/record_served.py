@@ -22,15 +22,16 @@ from synpose_server.rendered_clip import RenderedClip
 from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.synchronise import FrameSets
-from synpose_server.track import TrackedPerson, Tracker, _Sighting, _Track
+from synpose_server.track import TrackedPerson, Tracker, _Cut, _Sighting
 
 __all__ = ["Served", "record_served"]
 
 Array = NDArray[np.float64]
 
-_SUBSETS = (1, 2, 2, 3, 4)  # how many cameras the subsets of a clip have of which it is read,
+_SUBSETS = (1, 2, 2, 3, 4)  # how many cameras the subsets of a clip of one person have of which it is read,
 _MOST = 4  # and how many a clip may have to be read with all of them as well
 _FEWEST = 6  # of COCO's joints in a crop: with fewer it is somebody else's
+_NEAR = 0.5  # metres on average: who is expected farther from where one of several people is is not that person
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,20 @@ class Served:
 def record_served(
     model: Model, clip: RenderedClip, sides: Mapping[str, int], *, every: int, rng: np.random.Generator
 ) -> Iterator[Served]:
-    """Follow the one person of `clip` with some of its cameras and give every `every`-th frame set, cameras by cameras.
+    """Follow the people of `clip` with some of its cameras and give every `every`-th frame set, cameras by cameras.
 
-    `sides` are the sizes in which each trunk sees its crops, pixels. Raises as `FrameSets` and `Tracker` do.
+    What is given is of the first person, with the others painted over as a server does it; several people are followed
+    with all cameras, if these are few. `sides` are the sizes in which each trunk sees its crops, pixels. Raises as
+    `FrameSets` and `Tracker` do.
     """
-    for part in map(clip.subset, _subsets(rng, clip.rig.names)):
+    sizes = _SUBSETS if len(clip.people) == 1 else ()
+    for part in map(clip.subset, _subsets(rng, clip.rig.names, sizes)):
         if (served := _record(model, part, sides, every)) is not None:
             yield served
 
 
-def _subsets(rng: np.random.Generator, names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    chosen = [frozenset(rng.choice(names, size, replace=False)) for size in _SUBSETS if size < len(names)]
+def _subsets(rng: np.random.Generator, names: tuple[str, ...], sizes: Sequence[int]) -> list[tuple[str, ...]]:
+    chosen = [frozenset(rng.choice(names, size, replace=False)) for size in sizes if size < len(names)]
     if len(names) <= _MOST:
         chosen.append(frozenset(names))
     return [tuple(name for name in names if name in some) for some in dict.fromkeys(chosen)]
@@ -76,34 +80,61 @@ def _subsets(rng: np.random.Generator, names: tuple[str, ...]) -> list[tuple[str
 
 @dataclass(frozen=True)
 class _Reading:
-    """A crop of `image`, and where the joints were expected: `ahead` `(27, 3)`, world, metres, NaN of who is new."""
+    """A crop as the graphs saw it, by trunk; where it was `expected`, and what is told of that: `ahead` `(27, 3)`.
+
+    Both in the world, metres; `ahead` is NaN of who is new.
+    """
 
     crop: Crop
-    image: Image
+    pixels: Mapping[str, NDArray[np.uint8]]
+    expected: Array
     ahead: Array
 
 
 class _Recorder(Tracker):
-    """Follows one person and keeps what was read in the newest frame set, by view."""
+    """Follows all people and keeps what was read in the newest frame set, by track and view."""
 
-    def __init__(self, model: Model, clip: RenderedClip) -> None:
-        super().__init__(model, clip.rig, max_people=1)
-        self.readings: dict[int, _Reading] = {}
-        self.seen: _Sighting | None = None
+    def __init__(self, model: Model, clip: RenderedClip, sides: Mapping[str, int]) -> None:
+        super().__init__(model, clip.rig, max_people=len(clip.people))
+        self._sides = sides
+        self.readings: dict[int, dict[int, _Reading]] = {}
+        self.seen: dict[int, _Sighting] = {}
+
+    def first(self, people: Sequence[Array]) -> int | None:
+        """The track of the first of `people` `(27, 3)`, if there is one: nobody else is nearer to its place."""
+        tracks = {id: next(iter(views.values())).expected for id, views in self.readings.items()}
+        if not tracks:
+            return None
+        off = np.array(
+            [
+                [np.linalg.norm(place - joints[: len(place)], axis=-1).mean() for place in tracks.values()]
+                for joints in people
+            ]
+        )
+        track = int(off[0].argmin())
+        mine = len(people) == 1 or (off[:, track].argmin() == 0 and off[0, track] < _NEAR)
+        return list(tracks)[track] if mine else None
 
     def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
-        self.readings, self.seen = {}, None
+        self.readings, self.seen = {}, {}
         return super()._observe(images)
 
     def _lift(self, sightings: Sequence[_Sighting]) -> list[TrackedPerson]:
-        (self.seen,) = sightings
+        self.seen = {sighting.track.id: sighting for sighting in sightings}
         return super()._lift(sightings)
 
-    def _crop(self, track: _Track, view: int, image: Image) -> Crop | None:
-        crop = super()._crop(track, view, image)
-        if crop is not None:
-            self.readings[view] = _Reading(crop, image, track.ahead.copy())
-        return crop
+    def _cut(self, asked: tuple[int, int, Image]) -> _Cut | None:
+        cut = super()._cut(asked)
+        if cut is not None:
+            row, view, image = asked
+            track = self._tracks[row]
+            pixels = {}
+            for trunk, side in self._sides.items():
+                crop = cut.crop.at(side)
+                pixels[trunk] = self._alone(track, view, crop, crop.read(image))
+            reading = _Reading(cut.crop, pixels, track.expected.copy(), track.ahead.copy())
+            self.readings.setdefault(track.id, {})[view] = reading
+        return cut
 
 
 def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: int) -> Served | None:
@@ -112,24 +143,30 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
     labels: dict[str, list[NDArray[Any]]] = defaultdict(list)
     joints, ahead = [], []
     seen: dict[int, _Sighting] = {}
-    recorder = _Recorder(model, clip)
+    recorder = _Recorder(model, clip, sides)
     with closing(FrameSets(clip.videos, Settings().max_pixels)) as frame_sets:
         for frame_set in frame_sets:
             recorder.step(frame_set.images)
-            t, readings = frame_set.index, recorder.readings
+            t = frame_set.index
             if t >= len(clip.joints) or not np.isfinite(clip.joints[t]).all():
                 continue
-            if recorder.seen is not None:
-                seen[t] = recorder.seen
-            if t % every or not readings:
+            track = recorder.first([joints[t] for joints in clip.people])
+            if track is None:
+                continue
+            readings = recorder.readings[track]
+            if track in recorder.seen:
+                seen[t] = recorder.seen[track]
+            if t % every:
                 continue
             joints.append(clip.joints[t])
             ahead.append(next(iter(readings.values())).ahead)
             for view, camera in enumerate(clip.rig):
-                for name, value in _label(readings.get(view), camera, joints[-1], clip.visibility[view, t]).items():
+                reading = readings.get(view)
+                for name, value in _label(reading, camera, joints[-1], clip.visibility[view, t]).items():
                     labels[name].append(value)
                 for trunk, side in sides.items():
-                    crops[trunk].append(_pixels(readings.get(view), side))
+                    nothing = np.zeros((side, side, 3), np.uint8)
+                    crops[trunk].append(nothing if reading is None else reading.pixels[trunk])
     if not joints or not seen:
         return None
     name = "_".join((clip.name, *clip.rig.names))
@@ -171,7 +208,3 @@ def _label(
         "transforms": np.zeros((2, 3)),
         "expected": np.full((len(joints), 2), NOWHERE, np.float32),
     }
-
-
-def _pixels(reading: _Reading | None, side: int) -> NDArray[np.uint8]:
-    return np.zeros((side, side, 3), np.uint8) if reading is None else reading.crop.at(side).read(reading.image)

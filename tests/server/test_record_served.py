@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -78,13 +80,40 @@ def test_crops_of_somebody_else_show_nothing(clip: RenderedClip) -> None:
     assert record(clip) == []
 
 
+def test_of_several_people_the_first_is_recorded(clip: RenderedClip) -> None:
+    """Whoever was found first; where the other is close in an image they are painted over, as the server does it."""
+    beside = STANDING + (0.7, 0.3, 0)
+    crowd = replace(clip, others=(np.broadcast_to(beside, (FRAMES, 17, 3)),))
+    (alone,) = record(clip, STANDING)
+    for people in ((STANDING, beside), (beside, STANDING)):
+        (served,) = record(crowd, *people)
+        assert served.count == 4 * 3
+        assert np.abs(served.ahead[1:] - STANDING).max() < 0.02
+        assert np.abs(served.sighting.joints - STANDING).max() < 1e-6
+        for side, ours, theirs in zip(
+            (256, 192), map(served.crops.get, SIDES), map(alone.crops.get, SIDES), strict=True
+        ):
+            assert ours is not None
+            assert theirs is not None
+            painted_over = np.stack([np.any(a != b, axis=-1) for a, b in zip(ours, theirs, strict=True)])
+            assert painted_over.shape == (4 * 3, side, side)
+            assert 0.001 < painted_over.mean() < 0.5
+
+
+def test_nobody_is_recorded_in_the_place_of_the_first(clip: RenderedClip) -> None:
+    """Where only the other one is followed there is nothing of the first."""
+    beside = STANDING + (0.7, 0.3, 0)
+    crowd = replace(clip, others=(np.broadcast_to(beside, (FRAMES, 17, 3)),))
+    assert record(crowd, beside) == []
+
+
 def test_clips_are_read_with_few_of_their_cameras() -> None:
     """One, two, three and four of five cameras, in the rig's order; small rigs as a whole as well, nothing twice."""
     rng, names = np.random.default_rng(0), tuple("abcde")
-    some = recording._subsets(rng, names)
+    some = recording._subsets(rng, names, recording._SUBSETS)
     assert sorted(map(len, some)) in ([1, 2, 2, 3, 4], [1, 2, 3, 4])
     assert all(list(cameras) == sorted(cameras) for cameras in some)
     assert len(set(some)) == len(some)
-    small = recording._subsets(rng, ("a", "b"))
+    small = recording._subsets(rng, ("a", "b"), recording._SUBSETS)
     assert ("a", "b") in small
     assert {len(cameras) for cameras in small} == {1, 2}
