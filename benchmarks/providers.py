@@ -5,8 +5,8 @@
 
 Of each model: the inputs that the server gives its graphs for the example clip are recorded once and run by both; the
 largest and the median difference of what they say (keypoints of a score of `--score` or more, in pixels of the crop;
-joints and sigma in mm). Then runs of so many items, ms each and items a second. Then the clip as a whole, by both, from
-the videos to joints: how far apart the joints are, and how long a frame set takes.
+joints and sigma in mm). Then runs of so many items, in ms, one size after the other and in turn. Then the clip as a
+whole, by both, from the videos to joints: how far apart the joints are, and how long a frame set takes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from synpose_server.runtime import Model
 from synpose_server.settings import Settings
 from synpose_server.track import Tracker
 
-_LEAST_SECONDS, _WARM = 0.3, 3  # of a measurement, and runs before it
+_LEAST_MS, _WARM = 300.0, 3  # of a measurement, and runs before it
 
 
 def main() -> None:
@@ -106,26 +106,32 @@ def differences(kind: str, ours: Sequence[Arrays], theirs: Sequence[Arrays], sco
 def timed(
     name: str, kind: str, inputs: Sequence[Arrays], models: dict[str, Model], sizes: Sequence[int]
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a run, medians, by items and provider."""
+    """Milliseconds a run by items and provider: medians, and the longest where the sizes take turns."""
     largest = max(inputs, key=lambda arrays: sum(value.size for value in arrays.values()))
-    told: dict[str, dict[str, float]] = {}
+    sized = {}
     for size in sizes:
         rows = np.arange(size) % count(largest)
-        arrays = {key: value[rows] for key, value in largest.items()}
-        cells = []
-        for provider, model in models.items():
-            graph = model.graphs[kind].graph
-            for _ in range(_WARM):
-                graph.run(dict(arrays))
-            taken: list[float] = []
-            while sum(taken) < _LEAST_SECONDS:
-                start = time.perf_counter()
-                graph.run(dict(arrays))
-                taken.append(time.perf_counter() - start)
-            half = statistics.median(taken)
-            told.setdefault(provider, {})[str(size)] = 1e3 * half
-            cells.append(f"{provider} {1e3 * half:.2f} ms, {size / half:.0f}/s")
-        print(f"{name} {kind} of {size}: {'; '.join(cells)}", flush=True)
+        sized[size] = {key: value[rows] for key, value in largest.items()}
+    told: dict[str, dict[str, float]] = {provider: {} for provider in models}
+
+    def run(provider: str, size: int) -> float:
+        start = time.perf_counter()
+        models[provider].graphs[kind].graph.run(dict(sized[size]))
+        return 1e3 * (time.perf_counter() - start)
+
+    for size in sizes:
+        for provider, figures in told.items():
+            taken = [run(provider, size) for _ in range(_WARM)]
+            while sum(taken[_WARM:]) < _LEAST_MS:
+                taken.append(run(provider, size))
+            figures[str(size)] = statistics.median(taken[_WARM:])
+        cells = (f"{p} {figures[str(size)]:.2f} ms" for p, figures in told.items())
+        print(f"{name} {kind} of {size}: {', '.join(cells)}", flush=True)
+    if len(sizes) > 1:
+        for provider, figures in told.items():
+            figures["turns"] = max(run(provider, size) for _ in range(_WARM) for size in sizes)
+        cells = (f"{p} {figures['turns']:.2f} ms" for p, figures in told.items())
+        print(f"{name} {kind}, sizes in turn, at most: {', '.join(cells)}", flush=True)
     return told
 
 
