@@ -67,13 +67,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     served = kinds.add_parser(
         "served", help="crops as a server reads them, what it expected and what it saw", allow_abbrev=False
     )
-    served.add_argument(
-        "--clips", type=Path, required=True, metavar="DIR", help="folder that `clips` filled, one person each"
-    )
+    served.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder that `clips` filled")
     served.add_argument("--model", required=True, metavar="NAME", help="the bundle that reads them")
     served.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
     served.add_argument("--every", type=int, default=3, metavar="N", help="record every N-th frame set (3)")
-    served.add_argument("--seed", type=int, default=0, metavar="S", help="which cameras")
+    served.add_argument("--seed", type=int, default=0, metavar="S", help="which cameras, of clips of one person")
     sheet = kinds.add_parser("sheet", help="a picture of crops with their true joints", allow_abbrev=False)
     sheet.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that `training` filled")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture to write")
