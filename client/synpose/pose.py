@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -91,12 +91,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class PoseHeader:
-    """What all frames of an answer share; the first line of a stream."""
+    """What all frames of an answer share; the first line of a stream.
+
+    `left_out` is how many whole images at the start of a camera's recording the option `offsets` left out, by the
+    camera; none of one that is not named. So frame `t` was computed from image `t + left_out` of each camera.
+    """
 
     model: ModelInfo
     skeleton: Skeleton
     fps: float
     units: str = "m"
+    left_out: Mapping[str, int] = field(default_factory=dict, hash=False)  # a mapping has no hash
 
 
 @dataclass(frozen=True, eq=False)

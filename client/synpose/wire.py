@@ -77,12 +77,14 @@ def header_to_message(header: PoseHeader) -> pb.Header:
         skeleton=skeleton_to_message(header.skeleton),
         fps=header.fps,
         units=header.units,
+        left_out=header.left_out,
     )
 
 
 def header_from_message(message: pb.Header) -> PoseHeader:
     model = ModelInfo(message.model_name, message.model_version)
-    return PoseHeader(model, skeleton_from_message(message.skeleton), message.fps, message.units)
+    skeleton = skeleton_from_message(message.skeleton)
+    return PoseHeader(model, skeleton, message.fps, message.units, dict(message.left_out))
 
 
 def frame_to_message(frame: Frame) -> pb.Frame:

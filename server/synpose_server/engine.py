@@ -191,11 +191,12 @@ class Engine:
             if frame_sets.assumed and not told_rate and frame_sets.count != 1:
                 message = f"nothing says the frame rate: {fps:g} a second are assumed; the option fps tells it"
                 notices = (*notices, Notice("assumed-rate", message))
-            for reader in frame_sets.readers:
-                if reader.skip:
-                    message = f"so many images at its start precede those of another camera: {reader.skip} left out"
-                    notices = (*notices, Notice("left-out", message, reader.camera))
-            header = PoseHeader(ModelInfo(model.bundle.name, model.bundle.version), get_skeleton(options.skeleton), fps)
+            left_out = {reader.camera: reader.skip for reader in frame_sets.readers if reader.skip}
+            for camera, images in left_out.items():
+                message = f"so many images at its start precede those of another camera: {images} left out"
+                notices = (*notices, Notice("left-out", message, camera))
+            info = ModelInfo(model.bundle.name, model.bundle.version)
+            header = PoseHeader(info, get_skeleton(options.skeleton), fps, left_out=left_out)
             return Estimation(
                 Tracker(model.bound(place.job), rig, options.max_people, told),
                 frame_sets,

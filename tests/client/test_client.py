@@ -47,6 +47,7 @@ def test_an_estimate_comes_back_whole(client: synpose.Client, engine: FakeEngine
     """What the engine answered is what the client returns: header, joints, gaps, notices."""
     poses = client.estimate(VIDEOS, RIG, skeleton="h36m17", max_people=2, fps=50, offsets={"cam02": 6.86})
     assert (poses.header.model.name, poses.header.skeleton.name, poses.header.fps) == ("fake", "h36m17", 50)
+    assert poses.header.left_out == {"cam02": 7}
     assert poses.joints()[:, 0].tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1]]
     assert np.isnan(poses.joints()[:, -1]).all()
     assert poses.sigma()[0, 0] == 0.02

@@ -54,7 +54,8 @@ def test_answers_and_errors_are_those_of_http(url: str, engine: FakeEngine) -> N
     with synpose.Client(url, timeout=10) as client:
         assert client.ready()
         assert [model.name for model in client.models()] == ["fake"]
-        poses = client.estimate(VIDEOS, RIG, skeleton="h36m17")
+        poses = client.estimate(VIDEOS, RIG, skeleton="h36m17", offsets={"cam02": 6.86})
+        assert poses.header.left_out == {"cam02": 7}
         assert poses.joints()[:, 0].tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1]]
         assert engine.received[0].sources == VIDEOS
         with pytest.raises(synpose.VideoError) as caught:

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,24 @@ def test_notices_are_left_out_when_there_are_none() -> None:
 def test_json_is_read_back() -> None:
     """Encoding and decoding JSON keeps everything up to half a micrometre."""
     assert_same(pose_json.decode(pose_json.encode(SEQUENCE)), SEQUENCE)
+
+
+def test_what_offsets_left_out_is_read_back() -> None:
+    """JSON and streams say how many images of which camera were left out; where none were, they say nothing."""
+    assert pose_json.decode(pose_json.encode(SEQUENCE)).header.left_out == {}
+    header = replace(HEADER, left_out={"cam02": 7})
+    answer = replace(SEQUENCE, header=header)
+    assert json.loads(pose_json.encode(answer))["left_out"] == {"cam02": 7}
+    assert_same(pose_json.decode(pose_json.encode(answer)), answer)
+    assert ndjson.decode(ndjson.encode(answer).splitlines())[0] == header
+
+
+@pytest.mark.parametrize("left_out", [7, None, [], ["cam02"], {"cam02": -1}, {"cam02": 0.5}, {"cam02": True}])
+def test_images_that_were_left_out_are_counted(left_out: Any) -> None:
+    """Whatever else stands in their place is told."""
+    record = json.loads(pose_json.encode(SEQUENCE))
+    with pytest.raises(InvalidInput, match="no pose answer"):
+        pose_json.decode(json.dumps({**record, "left_out": left_out}))
 
 
 def test_infinite_coordinates_are_unknown() -> None:

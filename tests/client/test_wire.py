@@ -139,9 +139,10 @@ def test_calibration_needs_distinct_files() -> None:
 
 @pytest.mark.parametrize("name", SKELETONS)
 def test_header_survives(name: str) -> None:
-    """A header comes back equal with every skeleton."""
-    header = PoseHeader(ModelInfo("default", "1.2"), SKELETONS[name], 59.94)
-    assert header_from_message(header_to_message(header)) == header
+    """A header comes back equal with every skeleton, whether or not something was left out."""
+    for left_out in ({}, {"cam02": 7, "cam 3": 1}):
+        header = PoseHeader(ModelInfo("default", "1.2"), SKELETONS[name], 59.94, left_out=left_out)
+        assert header_from_message(pb.Header.FromString(header_to_message(header).SerializeToString())) == header
 
 
 @given(

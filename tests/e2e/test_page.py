@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "balancing"
 _COMMAND = "import sys; from synpose.cli import main; sys.exit(main(sys.argv[1:]))"
+LATE = 7  # images by which a camera starts after the others
 _SECONDS = 240_000  # as long as a busy machine may take to compute the example, in milliseconds
 
 
@@ -136,9 +138,12 @@ def test_an_error_is_said_beside_the_field_that_caused_it(page: Page) -> None:
     assert page.locator("#videos li[data-camera=cam01] .error:not(:empty)").count() == 0
 
 
-def test_without_a_calibration_the_person_makes_one(page: Page) -> None:
-    """Videos and a height: how firmly each camera is held, a file to keep, and an estimate with it."""
+def test_without_a_calibration_the_person_makes_one(page: Page, tmp_path: Path) -> None:
+    """Videos, of which one begins later, and a height: how firmly each camera is held, a file to keep, and an estimate
+    with it and with the offsets that were found.
+    """
     videos = sorted(EXAMPLE.glob("*.mp4"))
+    videos[1] = _begun(tmp_path / videos[1].name, LATE)
     page.locator("#picker").set_input_files(videos)
     button = page.get_by_role("button", name="Calibrate from the person")
     button.click()
@@ -146,16 +151,22 @@ def test_without_a_calibration_the_person_makes_one(page: Page) -> None:
     page.get_by_label("Height of the person").fill("18")
     button.click()
     page.locator("#height-error").get_by_text("between 0.5 and 2.5").wait_for(timeout=_SECONDS)
+    apart = page.get_by_label("Started apart by at most")
+    for seconds, told in (("", "0 where all cameras started together"), ("11", "max_offset must be 0 to 10 seconds")):
+        apart.fill(seconds)
+        page.get_by_label("Height of the person").fill("1.68")
+        apart.press("Enter")
+        page.locator("#max_offset-error").get_by_text(told).wait_for(timeout=_SECONDS)
+    apart.fill("0.3")
     page.get_by_text("Options").click()
     page.get_by_label("Model").select_option("fast")
-    page.get_by_label("Height of the person").fill("1.68")
     page.get_by_label("All cameras are of one kind").check()
     button.click()
     page.get_by_text("Looking at frame").wait_for(timeout=_SECONDS)
     page.get_by_text("4 cameras: cam01").wait_for(timeout=_SECONDS)
     for video in videos[1:]:  # against the first
         row = page.get_by_role("row", name=video.stem)
-        assert row.inner_text().count("±") >= 3
+        assert row.inner_text().count("±") >= 4
         assert any(word in row.inner_text() for word in ("firmly", "fairly", "weakly"))
     with page.expect_download() as download:
         page.get_by_role("button", name="Save the calibration").click()
@@ -163,9 +174,70 @@ def test_without_a_calibration_the_person_makes_one(page: Page) -> None:
     rig = read_calibration(Path(download.value.path()))
     assert rig.names == tuple(video.stem for video in videos)
     assert all(0.3 < camera.center[2] < 4 for camera in rig)  # tripods, above the floor
+    assert "cam02=-" in page.get_by_label("Offsets").input_value()
     page.get_by_role("button", name="Estimate the motion").click()
     page.locator("#download").wait_for(timeout=_SECONDS)
-    assert "100 frames · 1 person" in page.locator("#status").inner_text()
+    assert "1 person" in page.locator("#status").inner_text()
+    left_out = page.evaluate("() => viewer.take.header.left_out")
+    assert left_out == pytest.approx(dict.fromkeys(("cam01", "cam03", "cam04"), LATE), abs=1)
+
+
+def test_recordings_that_did_not_start_together_play_in_step(page: Page, tmp_path: Path) -> None:
+    """With offsets in their field, where errors are said, each video shows the image of the frame that is shown, when
+    the answer was computed as when it is opened again.
+    """
+    videos = [_begun(tmp_path / "cam01.mp4", 0, 18 + LATE), _begun(tmp_path / "cam02.mp4", LATE, 18)]
+    page.locator("#picker").set_input_files([EXAMPLE / "Calib.qca.txt", *videos])
+    page.get_by_text("4 cameras: cam01").wait_for()
+    page.get_by_text("Options").click()
+    page.get_by_label("Model").select_option("fast")
+    field, error = page.get_by_label("Offsets"), page.locator("#offsets-error")
+    for offsets, told in (
+        ("cam02=seven", "not cam02=seven"),
+        ("cam09=-7", "cam09: the calibration has no such camera; it has cam01"),
+        ("cam02=99", "cam02: with these offsets its first 99 images precede"),
+    ):
+        field.fill(offsets)
+        page.get_by_role("button", name="Estimate the motion").click()
+        error.get_by_text(told).wait_for(timeout=_SECONDS)
+        assert page.evaluate("() => document.activeElement.id") == "offsets"
+    field.fill(f"cam02={-LATE}")
+    field.press("Enter")
+    page.locator("#download").wait_for(timeout=_SECONDS)
+    assert "18 frames · 1 person" in page.locator("#status").inner_text()
+    _are_in_step(page)
+
+    page.locator("#download").click()
+    with page.expect_download() as download:
+        page.locator("[data-format=ndjson]").click()
+    page.get_by_role("button", name="New clip").click()
+    page.locator("#picker").set_input_files(
+        {"name": "walk.ndjson", "mimeType": "text/plain", "buffer": Path(download.value.path()).read_bytes()}
+    )
+    page.locator("#download").wait_for()
+    _are_in_step(page)
+
+
+def _are_in_step(page: Page) -> None:
+    """Whether at frame 11 the videos, of which that of cam01 begins `LATE` images earlier, show its images."""
+    page.evaluate("() => { viewer.player.pause(); viewer.player.seek(0); viewer.player.step(11); }")
+    page.wait_for_function("() => viewer.tiles.every(({ shown }) => shown === 11)", timeout=20_000)
+    times = page.evaluate("() => Object.fromEntries(viewer.tiles.map(({ name, video }) => [name, video.currentTime]))")
+    assert times == pytest.approx({"cam01": (11.5 + LATE) / 60, "cam02": 11.5 / 60}, abs=1e-3)
+
+
+def _begun(path: Path, late: int, count: int = 100) -> Path:
+    """The example's video of this name without its first `late` images, `count` at most."""
+    with av.open(str(EXAMPLE / path.name)) as whole, av.open(str(path), "w") as cut:
+        stream = cut.add_stream("libx264", rate=60, options={"preset": "ultrafast"})
+        size = whole.streams.video[0]
+        stream.width, stream.height, stream.pix_fmt = size.width, size.height, "yuv420p"
+        for index, frame in enumerate(islice(whole.decode(video=0), late, late + count)):
+            image = frame.reformat(format="yuv420p")
+            image.pts, image.time_base = index, Fraction(1, 60)
+            cut.mux(stream.encode(image))
+        cut.mux(stream.encode())
+    return path
 
 
 def test_why_the_person_does_not_calibrate_is_said_at_the_video(page: Page, tmp_path: Path) -> None:

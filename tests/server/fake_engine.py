@@ -20,6 +20,7 @@ from synpose_server.requests import check_views
 from synpose_server.settings import Settings
 from synpose_server.sources import Source
 from synpose_server.stats import Stats
+from synpose_server.synchronise import skips
 
 __all__ = ["FakeEngine", "Received"]
 
@@ -90,7 +91,9 @@ class FakeEngine(Engine):
 
 class _FakeEstimation(Estimation):
     def __init__(self, engine: FakeEngine, rig: Rig, options: Options, timestamps: Sequence[float] | None) -> None:
-        self.header = PoseHeader(ModelInfo("fake", "7"), get_skeleton(options.skeleton), options.fps or 30.0)
+        skeleton, fps = get_skeleton(options.skeleton), options.fps or 30.0
+        left_out = {camera: images for camera, images in skips(rig.names, options.offsets).items() if images}
+        self.header = PoseHeader(ModelInfo("fake", "7"), skeleton, fps, left_out=left_out)
         self._engine = engine
         self._cameras = rig.names
         self._timestamps = timestamps

@@ -198,6 +198,7 @@ def test_offsets_let_the_clip_begin_later(make: Callable[..., Engine]) -> None:
     offsets = {"cam2": 1.8, "cam1": 0.3}
     with make().estimate(RIG, images, Options(fps=30, offsets=offsets), timestamps=[5.0, 6.0, 7.0, 8.0]) as estimation:
         assert estimation.count == 3
+        assert estimation.header.left_out == {"cam2": 2}
         answer = list(estimation)
     assert [(frame.index, frame.timestamp) for frame in answer] == [(0, 5.0), (1, 6.0), (2, 7.0)]
     assert notices(answer) == [[("left-out", "cam2")], [], []]

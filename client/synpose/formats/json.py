@@ -1,10 +1,12 @@
 """The JSON answer: `PoseSequence` to bytes and back.
 
     {"model": {"name", "version"}, "skeleton": {"name", "joints", "parents"}, "units": "m", "fps": 60.0,
+     "left_out": {"cam02": 7},
      "frames": [{"index", "timestamp", "people": [{"id", "score", "joints", "sigma", "views"}]}],
      "notices": [{"code", "message", "camera"}]}
 
-Lengths are metres, rounded to 1e-6; a joint that is not known is null. `notices` is there only when there are any.
+Lengths are metres, rounded to 1e-6; a joint that is not known is null. `left_out` (images by camera) and `notices` are
+there only when there are any.
 """
 
 from __future__ import annotations
@@ -89,6 +91,7 @@ def header_record(header: PoseHeader) -> Record:
         },
         "units": header.units,
         "fps": header.fps,
+        **({"left_out": dict(header.left_out)} if header.left_out else {}),
     }
 
 
@@ -122,7 +125,11 @@ def header_of(record: Record) -> PoseHeader:
         model, skeleton, fps = record["model"], record["skeleton"], float(record["fps"])
         if not 0 < fps < math.inf:
             raise _broken("its fps are no frame rate")
-        return PoseHeader(ModelInfo(str(model["name"]), str(model["version"])), _skeleton_of(skeleton), fps)
+        left_out = {**record.get("left_out", {})}
+        if not all(type(images) is int and images >= 0 for images in left_out.values()):
+            raise _broken("its left_out are no numbers of images")
+        info = ModelInfo(str(model["name"]), str(model["version"]))
+        return PoseHeader(info, _skeleton_of(skeleton), fps, left_out=left_out)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise _broken("its header is incomplete") from None
 

@@ -363,11 +363,32 @@ Global___EstimateClipResponse: _TypeAlias = EstimateClipResponse  # noqa: Y015
 class Header(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LeftOutEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     SKELETON_FIELD_NUMBER: _builtins.int
     FPS_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     model_version: _builtins.str
     fps: _builtins.float
@@ -375,6 +396,12 @@ class Header(_message.Message):
     """"m" """
     @_builtins.property
     def skeleton(self) -> Global___Skeleton: ...
+    @_builtins.property
+    def left_out(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many images at the start of a camera's recording the offsets left out: frame t was computed from image
+        t + left_out of each camera. None of a camera that is not named.
+        """
+
     def __init__(
         self,
         *,
@@ -383,10 +410,11 @@ class Header(_message.Message):
         skeleton: Global___Skeleton | None = ...,
         fps: _builtins.float = ...,
         units: _builtins.str = ...,
+        left_out: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["skeleton", b"skeleton"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "model_name", b"model_name", "model_version", b"model_version", "skeleton", b"skeleton", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "left_out", b"left_out", "model_name", b"model_name", "model_version", b"model_version", "skeleton", b"skeleton", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

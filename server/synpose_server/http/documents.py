@@ -185,6 +185,11 @@ class Answer(_Closed):
     skeleton: Skeleton
     units: Literal["m"]
     fps: float
+    left_out: dict[str, int] = Field(
+        {},
+        description="how many images at the start of a camera's recording `offsets` left out, by the camera: frame t"
+        " was computed from image t + left_out of each; not there when there are none",
+    )
     frames: list[AnswerFrame]
     notices: list[Notice] = Field([], description="left out when there are none")
 

@@ -23,6 +23,8 @@ export interface Choice {
   skeleton: string;
   max_people: number;
   units?: "m" | "cm" | "mm";
+  /** By how many frames each camera's video is ahead of those of cameras that are not named. */
+  offsets?: Record<string, number>;
 }
 
 /** An error of the server: `field` and `camera` say what it is about. */
@@ -126,6 +128,9 @@ export interface CameraReport {
   rotation_error: number;
   focal: number;
   focal_error: number;
+  /** By how many frames the video is ahead of the first camera's. */
+  offset: number;
+  offset_error: number;
 }
 
 export interface CalibrationAnswer {
@@ -142,7 +147,7 @@ export interface CalibrationEvents {
 /** The cameras that filmed one moving person. Rejects as `post` does. */
 export async function calibrate(
   videos: ReadonlyMap<string, File>,
-  options: { model: string; height: number; same_lens: boolean },
+  options: { model: string; height: number; max_offset: number; same_lens: boolean },
   events: CalibrationEvents,
   signal: AbortSignal,
 ): Promise<CalibrationAnswer> {

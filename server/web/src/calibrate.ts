@@ -5,6 +5,7 @@ import { sigmaCss, WORST_SIGMA } from "./colour";
 import { announce, byId, h, status } from "./dom";
 import { save } from "./download";
 import { stem } from "./files";
+import { formatOffsets } from "./offsets";
 
 const REFUSED = { distance: 0.25, degrees: 8 }; // uncertainties from which the server refuses a camera
 const FIRM = 0.2; // share of those up to which a camera is held firmly
@@ -18,18 +19,19 @@ export class PersonCalibration {
   constructor(
     private readonly videos: () => readonly File[],
     private readonly model: () => string,
-    private readonly found: (calibration: File) => Promise<void>,
+    private readonly found: (calibration: File, offsets: string) => Promise<void>,
     private readonly fail: (problem: unknown) => void,
   ) {
     this.button.addEventListener("click", () => {
       if (this.running) this.running.abort();
       else void this.run();
     });
-    byId("height").addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return;
-      event.preventDefault(); // it would send the form, which needs the calibration
-      if (!this.running) void this.run();
-    });
+    for (const id of ["height", "max_offset"])
+      byId(id).addEventListener("keydown", (event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault(); // it would send the form, which needs the calibration
+        if (!this.running) void this.run();
+      });
   }
 
   /** Offer a calibration where there are videos and no `calibration`, and show the report of the one made here. */
@@ -46,21 +48,16 @@ export class PersonCalibration {
   }
 
   private async run(): Promise<void> {
-    const error = byId("height-error");
-    error.textContent = "";
-    const height = byId<HTMLInputElement>("height").valueAsNumber;
-    if (Number.isNaN(height)) {
-      error.textContent = "Give the person's height in metres: it sets the scale.";
-      byId("height").focus();
-      return;
-    }
+    const max_offset = given("max_offset", "Give seconds, 0 where all cameras started together.");
+    const height = given("height", "Give the person's height in metres: it sets the scale.");
+    if (height === null || max_offset === null) return;
     this.running = new AbortController();
     this.button.textContent = "Stop";
     status("Uploading", 0);
     try {
       const answer = await calibrate(
         new Map(this.videos().map((file) => [stem(file.name), file])),
-        { model: this.model(), height, same_lens: byId<HTMLInputElement>("same_lens").checked },
+        { model: this.model(), height, max_offset, same_lens: byId<HTMLInputElement>("same_lens").checked },
         {
           uploaded: (share) => {
             if (share < 1) status(`Uploading ${Math.round(share * 100)} %`, share);
@@ -76,7 +73,7 @@ export class PersonCalibration {
       );
       this.file = new File([`${JSON.stringify(answer.calibration, null, 1)}\n`], "calibration.json");
       this.report(answer);
-      await this.found(this.file);
+      await this.found(this.file, formatOffsets(answer.report.cameras));
       announce("The cameras are calibrated.");
     } catch (problem) {
       if (problem instanceof DOMException && problem.name === "AbortError") return;
@@ -90,7 +87,8 @@ export class PersonCalibration {
   }
 
   private report({ report }: CalibrationAnswer): void {
-    const head = ["Camera", "Held", "In the image", "Position", "Direction", "Focal length"];
+    const apart = report.cameras.some(({ offset }) => offset); // whether offsets were looked for
+    const head = ["Camera", "Held", "In the image", "Position", "Direction", "Focal length", apart && "Frames ahead"];
     const rows = report.cameras.map((camera, index) => {
       const weakness = Math.max(camera.relative_error / REFUSED.distance, camera.rotation_error / REFUSED.degrees);
       const dot = h("i", { class: "dot" });
@@ -105,6 +103,7 @@ export class PersonCalibration {
         h("td", {}, index ? `± ${(camera.position_error * 100).toFixed(1)} cm` : "–"),
         h("td", {}, index ? `± ${camera.rotation_error.toFixed(2)}°` : "–"),
         h("td", {}, focal(camera)),
+        apart && h("td", {}, index ? `${camera.offset.toFixed(2)} ± ${camera.offset_error.toFixed(2)}` : "–"),
       );
     });
     const notices = [...report.notices];
@@ -123,7 +122,7 @@ export class PersonCalibration {
           "table",
           {},
           h("caption", {}, "Uncertainties are those of each camera against the first one."),
-          h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
+          h("thead", {}, h("tr", {}, ...head.map((text) => text && h("th", { scope: "col" }, text)))),
           h("tbody", {}, ...rows),
         ),
       ),
@@ -131,6 +130,15 @@ export class PersonCalibration {
       button,
     );
   }
+}
+
+/** The number in a field, or null, and why it is needed beside the field. */
+function given(id: string, need: string): number | null {
+  const field = byId<HTMLInputElement>(id);
+  const missing = Number.isNaN(field.valueAsNumber);
+  byId(`${id}-error`).textContent = missing ? need : "";
+  if (missing) field.focus();
+  return missing ? null : field.valueAsNumber;
 }
 
 function focal({ focal, focal_error }: CameraReport): string {

@@ -77,7 +77,7 @@ async function run(clip: Clip, name: string): Promise<void> {
   let take: Take | null = null;
   let started = 0;
   try {
-    const length = shortest(clip.videos);
+    const lengths = durations(clip.videos);
     status("Uploading", 0);
     await estimate(
       clip.videos,
@@ -97,8 +97,9 @@ async function run(clip: Clip, name: string): Promise<void> {
           shown = showViewer(take, clip);
           shown.player.growing = true;
           const view = shown;
-          void length.then((seconds) => {
-            if (view.player.growing) view.timeline.expected = Math.round(seconds * header.fps);
+          void lengths.then((known) => {
+            const left = [...known].map(([camera, seconds]) => seconds - view.take.lead(camera));
+            if (view.player.growing && left.length) view.timeline.expected = Math.round(Math.min(...left) * header.fps);
           });
         },
         frame: (frame) => {
@@ -212,11 +213,11 @@ async function openAnswer(file: File, clip: Clip): Promise<void> {
   shown.player.play();
 }
 
-/** Seconds of the shortest video that this browser can read; 0 if it can read none. */
-async function shortest(videos: ReadonlyMap<string, File>): Promise<number> {
-  const lengths = [...videos.values()].map(
-    (file) =>
-      new Promise<number>((resolve) => {
+/** Seconds of each camera's video that this browser can read. */
+async function durations(videos: ReadonlyMap<string, File>): Promise<Map<string, number>> {
+  const lengths = [...videos].map(
+    ([camera, file]) =>
+      new Promise<[string, number]>((resolve) => {
         const video = document.createElement("video");
         const end = (seconds: number) => {
           const { src } = video;
@@ -224,7 +225,7 @@ async function shortest(videos: ReadonlyMap<string, File>): Promise<number> {
           video.removeAttribute("src"); // or it would go on to read what is gone
           video.load();
           URL.revokeObjectURL(src);
-          resolve(Number.isFinite(seconds) ? seconds : 0);
+          resolve([camera, Number.isFinite(seconds) ? seconds : 0]);
         };
         video.preload = "metadata";
         video.onloadedmetadata = () => end(video.duration);
@@ -232,8 +233,7 @@ async function shortest(videos: ReadonlyMap<string, File>): Promise<number> {
         video.src = URL.createObjectURL(file);
       }),
   );
-  const known = (await Promise.all(lengths)).filter((seconds) => seconds > 0);
-  return known.length ? Math.min(...known) : 0;
+  return new Map((await Promise.all(lengths)).filter(([, seconds]) => seconds > 0));
 }
 
 async function runExample(names: readonly string[]): Promise<void> {

@@ -8,6 +8,12 @@ const SEEK_SECONDS = 0.25; // a video that is farther off is set, not waited for
 const SLOWEST_VIDEO = 0.0625; // what browsers play
 const FOLLOW_SECONDS = 0.6; // how far behind the newest frame a take is shown while it is computed
 
+/** A video, and how many seconds of it come before the take. */
+export interface LedVideo {
+  video: HTMLVideoElement;
+  lead: number;
+}
+
 export class Player {
   time = 0;
   frame = 0;
@@ -18,14 +24,16 @@ export class Player {
   growing = false;
   /** The newest frame is shown, whatever the time. */
   live = false;
-  videos: readonly HTMLVideoElement[] = [];
   private last = 0;
   private rate = 0;
 
   constructor(
     readonly take: Take,
+    private readonly videos: readonly LedVideo[],
     private readonly changed: () => void,
-  ) {}
+  ) {
+    this.seek(0);
+  }
 
   play(): void {
     if (this.playing || !this.take.length) return;
@@ -39,7 +47,7 @@ export class Player {
   pause(): void {
     if (!this.playing) return;
     this.playing = false;
-    for (const video of this.videos) video.pause();
+    for (const { video } of this.videos) video.pause();
     this.seek(this.take.timestamps[this.frame] ?? 0);
     this.changed();
   }
@@ -66,7 +74,7 @@ export class Player {
     this.frame = this.take.frameAt(this.time);
     // the middle of the frame's time: at its very begin some players still show the one before
     const middle = (this.take.timestamps[this.frame] ?? 0) + 0.5 / this.take.header.fps;
-    for (const video of this.videos) if (!video.seeking || !this.playing) video.currentTime = middle;
+    for (const { video, lead } of this.videos) if (!video.seeking || !this.playing) video.currentTime = lead + middle;
   }
 
   step(frames: number): void {
@@ -87,10 +95,11 @@ export class Player {
     // while frames are still being computed, go only as fast as they come
     const rate = this.growing ? Math.min(this.speed, Math.max(0, ahead / FOLLOW_SECONDS) * this.speed) : this.speed;
     this.setRate(rate);
-    const leader = this.videos.find((video) => !video.paused && !video.seeking && video.readyState >= 3);
+    const leader = this.videos.find(({ video }) => !video.paused && !video.seeking && video.readyState >= 3);
     const free = this.time + passed * rate;
+    const led = leader ? leader.video.currentTime - leader.lead : free;
     // a leading video that stalls holds the clock; one that is far off is being set
-    this.time = leader && Math.abs(leader.currentTime - free) < SEEK_SECONDS ? leader.currentTime : free;
+    this.time = Math.abs(led - free) < SEEK_SECONDS ? led : free;
     if (this.time >= end - 1e-3) {
       if (this.growing) this.time = Math.max(0, end - 1e-3);
       else if (this.loop) this.seek(0);
@@ -102,23 +111,23 @@ export class Player {
       }
     }
     this.frame = this.take.frameAt(this.time);
-    for (const video of this.videos)
+    for (const { video, lead } of this.videos)
       if (
-        video !== leader &&
+        video !== leader?.video &&
         !video.seeking &&
-        Math.abs(video.currentTime - this.time) > SEEK_SECONDS * Math.max(1, rate)
+        Math.abs(video.currentTime - lead - this.time) > SEEK_SECONDS * Math.max(1, rate)
       )
-        if (video.duration > this.time) video.currentTime = this.time;
+        if (video.duration > lead + this.time) video.currentTime = lead + this.time;
   }
 
   /** Run every video at this rate; changes of less than a tenth are not worth the hiccup. */
   private setRate(rate: number): void {
     if (this.rate > 0 && Math.abs(rate / this.rate - 1) < 0.1) {
-      for (const video of this.videos) if (video.paused && video.currentTime < video.duration) start(video);
+      for (const { video } of this.videos) if (video.paused && video.currentTime < video.duration) start(video);
       return;
     }
     this.rate = rate;
-    for (const video of this.videos) {
+    for (const { video } of this.videos) {
       if (rate < SLOWEST_VIDEO) video.pause();
       else {
         video.playbackRate = Math.min(16, rate);

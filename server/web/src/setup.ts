@@ -5,6 +5,10 @@ import { PersonCalibration } from "./calibrate";
 import type { Camera } from "./camera";
 import { byId, h } from "./dom";
 import { guessCamera, sortFiles, stem } from "./files";
+import { parseOffsets } from "./offsets";
+
+/** What has a place of its own for errors. */
+const PLACES = ["calibration", "video", "height", "max_offset", "offsets", "model", "skeleton", "max_people"];
 
 export interface Clip {
   cameras: readonly Camera[];
@@ -13,15 +17,24 @@ export interface Clip {
   choice: Choice;
 }
 
+interface Video {
+  file: File;
+  camera: string;
+}
+
 export class Setup {
-  private videos: { file: File; camera: string }[] = [];
+  private videos: Video[] = [];
   private calibration: File[] = [];
   private cameras: Camera[] = [];
   private models: readonly Model[] = [];
+  private readonly offsets = byId<HTMLInputElement>("offsets"); // of these recordings, and gone with them
   private readonly person = new PersonCalibration(
     () => this.videos.map(({ file }) => file),
     () => this.clip().choice.model,
-    (file) => this.add([file]),
+    async (file, offsets) => {
+      await this.add([file]);
+      this.offsets.value = offsets;
+    },
     (problem) => {
       this.clearErrors();
       this.fail(problem);
@@ -60,6 +73,7 @@ export class Setup {
     byId("calibration-remove").addEventListener("click", () => {
       this.calibration = [];
       this.cameras = [];
+      this.offsets.value = "";
       this.clearErrors();
       this.match();
       this.show();
@@ -83,7 +97,7 @@ export class Setup {
     if (!videos.length && !calibration.length && !answer && files.length)
       this.error("general", `${files[0].name} is neither a video nor a calibration that Synpose knows.`);
     for (const file of videos) {
-      this.videos = this.videos.filter((known) => known.file.name !== file.name);
+      this.remove(this.videos.find((known) => known.file.name === file.name));
       this.videos.push({ file, camera: "" });
     }
     if (calibration.length) {
@@ -101,15 +115,16 @@ export class Setup {
     const { message } = problem instanceof Error ? problem : new Error(String(problem));
     const { field = "", camera } = problem instanceof Problem ? problem : {};
     const row = camera !== undefined && byId("videos").querySelector(`[data-camera="${CSS.escape(camera)}"] .error`);
-    if (row && !field.startsWith("calibration")) {
+    if (row && !field.startsWith("calibration") && field !== "options.offsets") {
       row.textContent = message;
       row.closest("li")?.querySelector("select")?.focus();
       return;
     }
     const place =
       field.startsWith("calibration") || field === "options.units" ? "calibration" : field.replace("options.", "");
-    const known = ["calibration", "video", "height", "model", "skeleton", "max_people"].includes(place);
+    const known = PLACES.includes(place);
     this.error(known ? place : "general", camera ? `${camera}: ${message}` : message);
+    if (known) document.getElementById(place)?.focus();
   }
 
   clip(): Clip {
@@ -141,6 +156,12 @@ export class Setup {
     this.show();
   }
 
+  private remove(video: Video | undefined): void {
+    if (!video) return;
+    this.videos = this.videos.filter((other) => other !== video);
+    this.offsets.value = "";
+  }
+
   private match(): void {
     const names = this.cameras.map(({ name }) => name);
     const free = new Set(names);
@@ -165,7 +186,7 @@ export class Setup {
         for (const name of names) select.append(h("option", { value: name, selected: name === video.camera }, name));
         const remove = h("button", { type: "button", class: "remove", "aria-label": `Remove ${video.file.name}` }, "×");
         remove.addEventListener("click", () => {
-          this.videos = this.videos.filter((other) => other !== video);
+          this.remove(video);
           this.show();
         });
         const row = h(
@@ -190,6 +211,7 @@ export class Setup {
       ? `${files}${names.length ? ` · ${names.length} ${names.length === 1 ? "camera" : "cameras"}: ${names.join(", ")}` : ""}`
       : "";
     byId("calibration-remove").hidden = !files;
+    byId("apart").hidden = names.length < 2;
     this.person.show(this.calibration[0]);
     this.changed();
     byId("chosen").hidden = !this.videos.length && !this.calibration.length;
@@ -202,7 +224,16 @@ export class Setup {
     if (!this.calibration.length) this.error("calibration", "Add the calibration of these cameras, or calibrate.");
     else if (!clip.cameras.length) this.error("calibration", "This calibration cannot be read; add another.");
     else if (!clip.videos.size) this.error("video", "Add the videos of these cameras.");
-    else this.run(clip);
+    else
+      try {
+        const offsets = parseOffsets(
+          this.offsets.value,
+          clip.cameras.map(({ name }) => name),
+        );
+        this.run({ ...clip, choice: { ...clip.choice, offsets } });
+      } catch (problem) {
+        this.fail(problem);
+      }
   }
 
   private fillSkeletons(): void {

@@ -11,6 +11,8 @@ export interface Header {
   skeleton: Skeleton;
   units: "m";
   fps: number;
+  /** Images at the start of a camera's recording that the answer does not use. */
+  left_out?: Record<string, number>;
 }
 
 export interface Notice {
@@ -95,6 +97,11 @@ export class Take {
   /** Seconds from the first frame's time to the end of the last frame. */
   get duration(): number {
     return this.length ? this.timestamps[this.length - 1] + 1 / this.header.fps : 0;
+  }
+
+  /** Seconds of a camera's video that come before the take. */
+  lead(camera: string): number {
+    return (this.header.left_out?.[camera] ?? 0) / this.header.fps;
   }
 
   add(record: FrameRecord): void {

@@ -56,7 +56,7 @@ export class VideoTile {
     });
     // the skeleton belongs to the image that is on the screen, which may lag behind the clock
     const presented = (_: number, { mediaTime }: VideoFrameCallbackMetadata) => {
-      if (!live) this.shown = take.frameAt(mediaTime + 0.25 / take.header.fps);
+      if (!live) this.shown = take.frameAt(mediaTime - take.lead(name) + 0.25 / take.header.fps);
       this.images++;
       this.callback = video.requestVideoFrameCallback(presented);
     };

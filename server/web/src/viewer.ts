@@ -58,8 +58,8 @@ export class Viewer {
     this.take = take;
     this.cameras = cameras;
     const named = cameras.map(({ name }) => name);
-    this.player = new Player(take, () => this.timeline.refresh());
-    this.player.videos = live ? [] : [...videos.values()];
+    const led = live ? [] : [...videos].map(([camera, video]) => ({ video, lead: take.lead(camera) }));
+    this.player = new Player(take, led, () => this.timeline.refresh());
     this.player.live = live;
     this.timeline = new Timeline(take, this.player);
     this.scene = makeScene(take, cameras, videos, this.pace);

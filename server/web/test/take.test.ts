@@ -40,6 +40,12 @@ describe("Take", () => {
     for (let i = 0; i < 5; i++) take.add(frame(i, [0, 0, 0]));
     expect([-1, 0, 0.05, 0.1, 0.29, 0.3, 9].map((time) => take.frameAt(time))).toEqual([0, 0, 0, 1, 2, 3, 4]);
   });
+
+  it("begins so many images later as were left out of a camera's video", () => {
+    const take = new Take({ ...header, left_out: { b: 7 } }, ["a", "b"]);
+    expect(["a", "b"].map((camera) => take.lead(camera))).toEqual([0, 0.7]);
+    expect(new Take(header, ["a", "b"]).lead("b")).toBe(0);
+  });
 });
 
 describe("Lines", () => {
