@@ -124,7 +124,10 @@ export class Setup {
       field.startsWith("calibration") || field === "options.units" ? "calibration" : field.replace("options.", "");
     const known = PLACES.includes(place);
     this.error(known ? place : "general", camera ? `${camera}: ${message}` : message);
-    if (known) document.getElementById(place)?.focus();
+    if (!known) return;
+    const at = document.getElementById(place);
+    at?.closest("details")?.setAttribute("open", ""); // or nobody sees it
+    at?.focus();
   }
 
   clip(): Clip {
