@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from synpose_server.cores import step_back
 from synpose_server.job import Cancelled, Job
 from synpose_server.stats import Stats
 
@@ -62,7 +63,7 @@ class Batcher:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[Job, deque[_Call]] = OrderedDict()  # whose turn is next comes first
         self._free = lanes
-        self._threads = ThreadPoolExecutor(lanes, f"graph-{name}")
+        self._threads = ThreadPoolExecutor(lanes, f"graph-{name}", step_back)
 
     def __call__(self, job: Job, /, **inputs: NDArray[Any]) -> Arrays:
         """The outputs for `inputs`; blocks. Raises what `run` raised, or as `Job.check` where the job was over."""

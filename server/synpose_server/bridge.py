@@ -21,6 +21,7 @@ from synpose.pose import Frame, PoseHeader
 from synpose.rig import Rig
 from synpose_server.admission import Admission
 from synpose_server.calibrate.estimate import CalibrationRequest
+from synpose_server.cores import step_back
 from synpose_server.engine import Engine, Estimation
 from synpose_server.job import Cancelled, Job
 from synpose_server.lifecycle import Lifecycle
@@ -86,8 +87,8 @@ class Bridge:
         settings = engine.settings
         self.admission = Admission(settings.max_clips, _MOST_WAITING, settings.queue_seconds, engine.stats)
         # a running estimate needs a thread to compute and one to be closed from
-        self._threads = ThreadPoolExecutor(2 * settings.max_clips, "synpose-estimate")
-        self._converters = ThreadPoolExecutor(_CONVERTED, "synpose-convert")
+        self._threads = ThreadPoolExecutor(2 * settings.max_clips, "synpose-estimate", step_back)
+        self._converters = ThreadPoolExecutor(_CONVERTED, "synpose-convert", step_back)
         self._conversions = asyncio.Semaphore(_CONVERTED)
         self._uploads = 0
         self.lifecycle = Lifecycle(self._unready, engine.settings.stall_seconds)

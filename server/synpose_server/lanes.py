@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from synpose_server.cores import step_back
+
 __all__ = ["Lanes", "Round"]
 
 _STEP = 4  # from one width to the next
@@ -45,7 +47,7 @@ class Lanes:
         self.widths = tuple(sorted({threads, *narrower}, reverse=True))
         self._running = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads, "lane")
+        self._pool = ThreadPoolExecutor(threads, "lane", step_back)
 
     @contextmanager
     def run(self) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -18,6 +19,7 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
 from synpose_model.crop import nowhere
 from synpose_server.batcher import Arrays, Batcher, count, joined
+from synpose_server.cores import step_back
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
 from synpose_server.observe import stage
@@ -60,7 +62,8 @@ class Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            return self.provider.session(str(path), options)
+            with ThreadPoolExecutor(1, initializer=step_back) as loader:  # whose niceness the session's threads inherit
+                return loader.submit(self.provider.session, str(path), options).result()
         except BundleError:
             raise
         except Exception as error:  # ORT raises a family of its own for files that are no graphs

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.server.fake_engine import FakeEngine
 
-from synpose_server.cores import usable_cores
+from synpose_model.bundle import Repository
+from synpose_server.batcher import Batcher
+from synpose_server.bridge import Bridge
+from synpose_server.cores import step_back, usable_cores
+from synpose_server.lanes import Lanes
+from synpose_server.runtime import Graph
 
 V1 = "cpu,cpuacct"
 
@@ -43,3 +53,62 @@ def test_without_control_groups_affinity_counts(tmp_path: Path, monkeypatch: pyt
     """Where there is no such thing, the cores of the process are those it may run on."""
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5})
     assert usable_cores(tmp_path) == 3
+
+
+def niceness() -> int:
+    """Of the thread that asks."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
+
+
+@linux
+def test_what_computes_gives_way_to_what_answers() -> None:
+    """Every pool in which something is computed or decoded is nicer than the main thread, which stays as it is."""
+    before = niceness()
+    bridge = Bridge(FakeEngine())
+    pools = {
+        "estimates": bridge._threads, "conversions": bridge._converters, "streams": bridge.live._working,
+        "images": bridge.live._decoding, "lanes": Lanes(2)._pool, "batches": Batcher("g", lambda x: x, 1)._threads,
+    }  # fmt: skip
+    assert {name: pool.submit(niceness).result() - before for name, pool in pools.items()} == dict.fromkeys(pools, 5)
+    assert niceness() == before
+    bridge.close()
+
+
+@linux
+def test_threads_of_a_session_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's own threads, too, and who loads a graph goes on as before."""
+    before, known = niceness(), set(os.listdir("/proc/self/task"))
+    graph = Graph(Repository()["quick"].graphs["relation"], lanes=Lanes(4))
+    started = set(os.listdir("/proc/self/task")) - known
+    assert len(started) >= 3
+    assert {os.getpriority(os.PRIO_PROCESS, int(task)) - before for task in started} == {5}
+    assert niceness() == before
+    assert graph.outputs
+
+
+@linux
+def test_stepping_back_twice_is_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads inherit it from those that start them, and step back no further; where it is forbidden nothing fails."""
+
+    def inner() -> int:
+        step_back()
+        return niceness()
+
+    def outer() -> int:
+        step_back()
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(inner).result()
+
+    before = niceness()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(outer).result() == before + 5
+
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    with ThreadPoolExecutor(1, initializer=step_back) as pool:
+        assert pool.submit(niceness).result() == before

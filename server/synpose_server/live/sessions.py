@@ -14,6 +14,7 @@ from synpose.errors import Draining, InvalidInput, NotFound, Overloaded
 from synpose.live import Resume, Start, ToServer
 from synpose.rig import Rig
 from synpose_server import metrics
+from synpose_server.cores import step_back
 from synpose_server.engine import Engine
 from synpose_server.live.calibrations import Calibrations, hash_of
 from synpose_server.live.poser import Poser
@@ -80,8 +81,8 @@ class Sessions:
         self.calibrations = Calibrations(settings.max_calibrations)
         self.idle_seconds = settings.stream_idle_seconds
         self.name = ""  # of this server among several; its tokens begin with it
-        self._working = ThreadPoolExecutor(settings.max_streams, "synpose-stream")
-        self._decoding = ThreadPoolExecutor(settings.graph_threads, "synpose-decode")
+        self._working = ThreadPoolExecutor(settings.max_streams, "synpose-stream", step_back)
+        self._decoding = ThreadPoolExecutor(settings.graph_threads, "synpose-decode", step_back)
         self._entries: dict[str, _Entry] = {}
         self.draining = False
 
