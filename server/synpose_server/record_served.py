@@ -82,7 +82,7 @@ def _subsets(rng: np.random.Generator, names: tuple[str, ...], sizes: Sequence[i
 class _Reading:
     """A crop as the graphs saw it, by trunk; where it was `expected`, and what is told of that: `ahead` `(27, 3)`.
 
-    Both in the world, metres; `ahead` is NaN of who is new.
+    `pixels` is empty where crops are not kept. Both places are in the world, metres; `ahead` is NaN of who is new.
     """
 
     crop: Crop
@@ -97,6 +97,7 @@ class _Recorder(Tracker):
     def __init__(self, model: Model, clip: RenderedClip, sides: Mapping[str, int]) -> None:
         super().__init__(model, clip.rig, max_people=len(clip.people))
         self._sides = sides
+        self.keeps = True  # whether the crops of the next frame set are wanted, too
         self.readings: dict[int, dict[int, _Reading]] = {}
         self.seen: dict[int, _Sighting] = {}
 
@@ -129,7 +130,7 @@ class _Recorder(Tracker):
             row, view, image = asked
             track = self._tracks[row]
             pixels = {}
-            for trunk, side in self._sides.items():
+            for trunk, side in self._sides.items() if self.keeps else ():
                 crop = cut.crop.at(side)
                 pixels[trunk] = self._alone(track, view, crop, crop.read(image))
             reading = _Reading(cut.crop, pixels, track.expected.copy(), track.ahead.copy())
@@ -146,8 +147,9 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
     recorder = _Recorder(model, clip, sides)
     with closing(FrameSets(clip.videos, Settings().max_pixels)) as frame_sets:
         for frame_set in frame_sets:
-            recorder.step(frame_set.images)
             t = frame_set.index
+            recorder.keeps = t % every == 0
+            recorder.step(frame_set.images)
             if t >= len(clip.joints) or not np.isfinite(clip.joints[t]).all():
                 continue
             track = recorder.first([joints[t] for joints in clip.people])
@@ -156,7 +158,7 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
             readings = recorder.readings[track]
             if track in recorder.seen:
                 seen[t] = recorder.seen[track]
-            if t % every:
+            if not recorder.keeps:
                 continue
             joints.append(clip.joints[t])
             ahead.append(next(iter(readings.values())).ahead)
