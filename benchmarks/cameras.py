@@ -19,6 +19,9 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from synpose.bench import Load, Workload
 from synpose.bench.loopback import loopback
@@ -29,6 +32,7 @@ from synpose.client import AsyncClient
 from synpose.live import StreamPolicy
 from synpose.options import Options
 from synpose_model.image import Image
+from synpose_server.batcher import Arrays
 from synpose_server.decode import read_image
 from synpose_server.engine import Engine
 from synpose_server.play import first_frame_sets
@@ -74,14 +78,14 @@ class Bare:
         self.model, self.work = engine.model(work.options.model), work
         self.threads = engine.settings.graph_threads
         self.pool = ThreadPoolExecutor(self.threads)
-        calls: list[list[tuple[str, Mapping[str, object]]]] = []
+        calls: list[list[tuple[str, Arrays]]] = []
         run = self.model._run
 
-        def record(kind: str, **inputs: object) -> object:
+        def record(kind: str, **inputs: NDArray[Any]) -> Arrays:
             calls[-1].append((kind, inputs))
-            return run(kind, **inputs)  # type: ignore[arg-type]
+            return run(kind, **inputs)
 
-        self.model._run = record  # type: ignore[assignment,method-assign]
+        self.model._run = record  # type: ignore[method-assign]
         tracker = Tracker(self.model, work.rig, work.options.max_people)
         for images in work.frame_sets:
             calls.append([])
@@ -99,7 +103,7 @@ class Bare:
             for images, calls in zip(self.work.frame_sets[1:], self.calls, strict=True):
                 self.decode(images)
                 for kind, inputs in calls:
-                    self.model.graphs[kind].graph.run(dict(inputs))  # type: ignore[arg-type]
+                    self.model.graphs[kind].graph.run(dict(inputs))
                 done += 1
         return done / (time.perf_counter() - start)
 
