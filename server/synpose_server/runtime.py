@@ -47,9 +47,10 @@ class Graph:
         self._lanes = Lanes(1) if lanes is None else lanes
         threads = self._lanes.threads
         widths = self._lanes.widths if self.provider.is_cpu else (threads,)
-        self._sized = {size: self._loaded(path, threads) for size in sizes}
-        self._sessions = {} if sizes else {width: self._loaded(path, width) for width in widths}
-        self._session = self._sized[sizes[0]] if sizes else self._sessions[threads]
+        self._sizes = tuple(sizes)
+        # by items on a GPU, else by threads
+        self._sessions = {key: self._loaded(path, threads if sizes else key) for key in self._sizes or widths}
+        self._session = next(iter(self._sessions.values()))
         self.signature = (self._session.get_inputs(), self._session.get_outputs())
         self.inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self.outputs = [value.name for value in self._session.get_outputs()]
@@ -76,7 +77,7 @@ class Graph:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name for inputs by name, all with a leading axis of items."""
-        if self._sized:
+        if self._sizes:
             return self._run_bound(inputs)
         if not self.provider.is_cpu:
             return self._answer(self._session, inputs)
@@ -92,19 +93,20 @@ class Graph:
 
     def warm_up(self, item: Arrays) -> None:
         """Run what `item` shows once in each size: the first run of a session takes a second or two."""
-        for size in self._sized:
+        for size in self._sizes:
             self.run({name: np.repeat(value, size, axis=0) for name, value in item.items()})
 
     def _run_bound(self, inputs: Arrays) -> Arrays:
         """A run on the device with the least of the sizes that holds all items, the further ones empty."""
         items = count(inputs)
-        size = min(size for size in self._sized if size >= items)
-        binding = self._sized[size].io_binding()
+        size = min(size for size in self._sizes if size >= items)
+        session = self._sessions[size]
+        binding = session.io_binding()
         for name, value in inputs.items():
             binding.bind_cpu_input(name, padded(value, 0, size))
         for name in self.outputs:
             binding.bind_output(name)
-        self._sized[size].run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         answers = binding.copy_outputs_to_cpu()
         return {name: value[:items] for name, value in zip(self.outputs, answers, strict=True)}
 

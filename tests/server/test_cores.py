@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,17 @@ def test_what_computes_gives_way_to_what_answers() -> None:
 
 
 @linux
-def test_threads_of_a_session_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_of_a_session_give_way() -> None:
     """ONNX Runtime's own threads, too, and who loads a graph goes on as before."""
     before, known = niceness(), set(os.listdir("/proc/self/task"))
     graph = Graph(Repository()["quick"].graphs["relation"], lanes=Lanes(4))
     started = set(os.listdir("/proc/self/task")) - known
-    assert len(started) >= 3
-    assert {os.getpriority(os.PRIO_PROCESS, int(task)) - before for task in started} == {5}
+    levels = []
+    for task in started:
+        with suppress(ProcessLookupError):  # the one that loaded it may just have ended
+            levels.append(os.getpriority(os.PRIO_PROCESS, int(task)) - before)
+    assert len(levels) >= 3
+    assert set(levels) == {5}
     assert niceness() == before
     assert graph.outputs
 
