@@ -39,8 +39,9 @@ class Served:
     """F frame sets of one person as the V cameras of `rig` showed them to a server, as `rendered.write_clip` takes it.
 
     `crops` are by trunk, F × V of them, `labels` those of each crop, and `count` how many show the person. `joints`
-    `(F, 27, 3)` is where they truly were and `ahead` where they were expected, metres, world. `sighting` is what was
-    seen of them in all frame sets of the longest time in which they were followed without a break.
+    `(F, 27, 3)` is where they truly were and `ahead` where they were expected, metres, world. `sightings` are what was
+    seen of them, and of each of the others, in all frame sets of the longest time in which they were followed without a
+    break.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Served:
     ahead: Array
     crops: Mapping[str, Sequence[NDArray[np.uint8]]]
     labels: Mapping[str, Sequence[NDArray[Any]]]
-    sighting: Sighting
+    sightings: Sequence[Sighting]
 
     @property
     def count(self) -> int:
@@ -61,8 +62,8 @@ def record_served(
 ) -> Iterator[Served]:
     """Follow the people of `clip` with some of its cameras and give every `every`-th frame set, cameras by cameras.
 
-    What is given is of the first person, with the others painted over as a server does it; several people are followed
-    with all cameras, if these are few. `sides` are the sizes in which each trunk sees its crops, pixels. Raises as
+    Crops are of the first person, with the others painted over as a server does it; several people are followed with
+    all cameras, if these are few. `sides` are the sizes in which each trunk sees its crops, pixels. Raises as
     `FrameSets` and `Tracker` do.
     """
     sizes = _SUBSETS if len(clip.people) == 1 else ()
@@ -101,20 +102,23 @@ class _Recorder(Tracker):
         self.readings: dict[int, dict[int, _Reading]] = {}
         self.seen: dict[int, _Sighting] = {}
 
-    def first(self, people: Sequence[Array]) -> int | None:
-        """The track of the first of `people` `(27, 3)`, if there is one: nobody else is nearer to its place."""
-        tracks = {id: next(iter(views.values())).expected for id, views in self.readings.items()}
-        if not tracks:
-            return None
+    def tracks(self, people: Sequence[Array]) -> dict[int, int]:
+        """The tracks of `people` `(27, 3)` by their number: whose place is nearest to it, and to whom it is nearest."""
+        places = {id: next(iter(views.values())).expected for id, views in self.readings.items()}
+        if not places:
+            return {}
         off = np.array(
             [
-                [np.linalg.norm(place - joints[: len(place)], axis=-1).mean() for place in tracks.values()]
+                [np.linalg.norm(place - joints[: len(place)], axis=-1).mean() for place in places.values()]
                 for joints in people
             ]
         )
-        track = int(off[0].argmin())
-        mine = len(people) == 1 or (off[:, track].argmin() == 0 and off[0, track] < _NEAR)
-        return list(tracks)[track] if mine else None
+        ids, nearest = list(places), off.argmin(1)
+        return {
+            person: ids[track]
+            for person, track in enumerate(nearest)
+            if len(people) == 1 or (off[:, track].argmin() == person and off[person, track] < _NEAR)
+        }
 
     def _observe(self, images: Sequence[Image | None]) -> list[TrackedPerson]:
         self.readings, self.seen = {}, {}
@@ -143,7 +147,7 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
     crops: dict[str, list[NDArray[np.uint8]]] = {trunk: [] for trunk in sides}
     labels: dict[str, list[NDArray[Any]]] = defaultdict(list)
     joints, ahead = [], []
-    seen: dict[int, _Sighting] = {}
+    seen: list[dict[int, _Sighting]] = [{} for _ in clip.people]
     recorder = _Recorder(model, clip, sides)
     with closing(FrameSets(clip.videos, Settings().max_pixels)) as frame_sets:
         for frame_set in frame_sets:
@@ -152,14 +156,13 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
             recorder.step(frame_set.images)
             if t >= len(clip.joints) or not np.isfinite(clip.joints[t]).all():
                 continue
-            track = recorder.first([joints[t] for joints in clip.people])
-            if track is None:
+            tracks = recorder.tracks([joints[t] for joints in clip.people])
+            for person, track in tracks.items():
+                if track in recorder.seen:
+                    seen[person][t] = recorder.seen[track]
+            if 0 not in tracks or not recorder.keeps:
                 continue
-            readings = recorder.readings[track]
-            if track in recorder.seen:
-                seen[t] = recorder.seen[track]
-            if not recorder.keeps:
-                continue
+            readings = recorder.readings[tracks[0]]
             joints.append(clip.joints[t])
             ahead.append(next(iter(readings.values())).ahead)
             for view, camera in enumerate(clip.rig):
@@ -169,14 +172,15 @@ def _record(model: Model, clip: RenderedClip, sides: Mapping[str, int], every: i
                 for trunk, side in sides.items():
                     nothing = np.zeros((side, side, 3), np.uint8)
                     crops[trunk].append(nothing if reading is None else reading.pixels[trunk])
-    if not joints or not seen:
+    if not joints or not seen[0]:
         return None
     name = "_".join((clip.name, *clip.rig.names))
-    return Served(name, clip.rig, np.array(joints), np.array(ahead), crops, labels, _sighting(clip, seen))
+    sightings = [_sighting(clip.rig, *one) for one in zip(clip.people, seen, strict=True) if one[1]]
+    return Served(name, clip.rig, np.array(joints), np.array(ahead), crops, labels, sightings)
 
 
-def _sighting(clip: RenderedClip, seen: Mapping[int, _Sighting]) -> Sighting:
-    """What was `seen` by frame set, in the longest time without a break."""
+def _sighting(rig: Rig, joints: Array, seen: Mapping[int, _Sighting]) -> Sighting:
+    """What was `seen` by frame set of someone with these `joints`, in the longest time without a break."""
     runs: list[list[int]] = []
     for t in seen:
         if t - 1 not in seen:
@@ -185,8 +189,8 @@ def _sighting(clip: RenderedClip, seen: Mapping[int, _Sighting]) -> Sighting:
     run = max(runs, key=len)
     given = ((seen[t].directions, seen[t].keypoints[..., 2], seen[t].tokens) for t in run)
     directions, scores, tokens = (np.array(part, np.float32) for part in zip(*given, strict=True))
-    origins = np.stack([camera.center for camera in clip.rig]).astype(np.float32)
-    return Sighting(origins, directions, scores, tokens, clip.joints[run].astype(np.float32))
+    origins = np.stack([camera.center for camera in rig]).astype(np.float32)
+    return Sighting(origins, directions, scores, tokens, joints[run].astype(np.float32))
 
 
 def _label(

@@ -62,7 +62,7 @@ def test_what_is_seen_is_kept_of_the_longest_time_without_a_break(clip: Rendered
     """Every frame set of it: unit rays of all views from their cameras to the joints, beside where these truly are."""
     clip.joints[1] = np.nan
     (served,) = record(clip, STANDING)
-    seen = served.sighting
+    (seen,) = served.sightings
     assert seen.directions.shape == (5, 3, 17, 3)
     assert seen.scores.min() > 0.5
     assert seen.tokens.shape == (5, 3, 0)
@@ -89,7 +89,11 @@ def test_of_several_people_the_first_is_recorded(clip: RenderedClip) -> None:
         (served,) = record(crowd, *people)
         assert served.count == 4 * 3
         assert np.abs(served.ahead[1:] - STANDING).max() < 0.02
-        assert np.abs(served.sighting.joints - STANDING).max() < 1e-6
+        for seen, joints in zip(served.sightings, (STANDING, beside), strict=True):
+            towards = joints - seen.origins[:, None]
+            towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
+            assert np.median(np.linalg.norm(seen.directions - towards, axis=-1)) < 0.01
+            assert np.abs(seen.joints - joints).max() < 1e-6
         for side, ours, theirs in zip(
             (256, 192), map(served.crops.get, SIDES), map(alone.crops.get, SIDES), strict=True
         ):

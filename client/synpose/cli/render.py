@@ -166,7 +166,7 @@ def _served(args: argparse.Namespace) -> None:
                     joints=served.joints, ahead=served.ahead, **served.labels,
                 )  # fmt: skip
                 count += served.count
-                sightings.append(served.sighting)
+                sightings += served.sightings
             advance(len(clips))
     print(f"{out}: {count} crops of {len(clips)} clips")
     save_sightings(args.data / SERVED, sightings)
