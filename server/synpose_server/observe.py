@@ -34,7 +34,7 @@ T = TypeVar("T")
 STAGES = {
     "queue": "waiting for a free place",
     "decode": "the next image of a camera",
-    "detect": "a run of the detector graph on one image",
+    "detect": "a run of the detector graph on the images of a frame set",
     "spatial": "a run of the spatial graph on the crops of a frame set",
     "relation": "a run of the relation graph on the window of a person",
     "format": "writing an answer",

@@ -26,7 +26,7 @@ from synpose_server.observe import stage
 from synpose_server.providers import find_provider
 from synpose_server.stats import Stats
 
-__all__ = ["DETECTOR_SIDE", "BatchedGraph", "Graph", "Model", "Readings", "Shared"]
+__all__ = ["DETECTOR_SIDE", "BatchedGraph", "Detected", "Graph", "Model", "Readings", "Shared"]
 
 DETECTOR_SIDE = 512
 """Long side of the image that the detector sees: people down to about 60 px in it."""
@@ -117,6 +117,11 @@ def padded(value: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.pad(value, missing))
 
 
+def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    side = max(DETECTOR_SIDE, *image.shape)
+    return padded(padded(image, 0, side), 1, side)
+
+
 class BatchedGraph(Batcher):
     """A graph of a bundle behind its batcher."""
 
@@ -143,6 +148,13 @@ class Readings(NamedTuple):
     keypoints: NDArray[np.float64]
     tokens: NDArray[np.float64]
     alternatives: NDArray[np.float64]
+
+
+class Detected(NamedTuple):
+    """Who is found in an image: `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
+
+    people: NDArray[np.float64]
+    boxes: NDArray[np.float64]
 
 
 class Model:
@@ -208,7 +220,7 @@ class Model:
             joints, sigma, _ = self.relate(np.zeros((*lead, 3)), rays, scores, np.ones(lead, np.bool_), given)
             if (joints.shape, sigma.shape) != ((1, T, J, 3), (1, T, J)):
                 raise ValueError(f"{joints.shape} joints of {T} frame sets for {self.skeleton.name}")
-        self.detect(np.zeros((32, 32, 3), np.uint8))
+        self.detect([np.zeros((32, 32, 3), np.uint8)])
         self.graphs["spatial"].graph.warm_up(self._images(np.zeros((1, side, side, 3), np.uint8)))
         image = np.zeros((1, DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
         self.graphs["detector"].graph.warm_up({"images": image})
@@ -270,13 +282,17 @@ class Model:
         return joints, out["sigma"].astype(np.float64), out["view_weights"].astype(np.float64)
 
     @stage("detect")
-    def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """An RGB image `(H, W, 3)` to `people` `(N, K, 3)` and `boxes` `(N, 5)` (x0 y0 x1 y1 score), in its pixels."""
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detected]:
+        """Who is in each of `images` `(H, W, 3)` RGB; those of one shape are one call."""
         if self._provider.is_gpu:  # one shape for all
-            side = max(DETECTOR_SIDE, *image.shape)
-            image = padded(padded(image, 0, side), 1, side)
-        out = self._run("detector", images=image[None])
-        return out["people"][0].astype(np.float64), out["boxes"][0].astype(np.float64)
+            images = [_square(image) for image in images]
+        found: dict[int, Detected] = {}
+        for shape in {image.shape for image in images}:
+            alike = [k for k, image in enumerate(images) if image.shape == shape]
+            out = self._run("detector", images=np.stack([images[k] for k in alike]))
+            for k, people, boxes in zip(alike, out["people"], out["boxes"], strict=True):
+                found[k] = Detected(people.astype(np.float64), boxes.astype(np.float64))
+        return [found[k] for k in range(len(images))]
 
     def _run(self, kind: str, **inputs: NDArray[Any]) -> Arrays:
         return self.graphs[kind](self._job, **inputs)

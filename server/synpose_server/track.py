@@ -252,7 +252,7 @@ class Tracker:
     def _search(self, images: Sequence[Image | None]) -> None:
         """Start tracks for the people that the detector finds and nobody follows yet."""
         self._searches += 1
-        detections = [d for view, image in enumerate(images) if image is not None for d in self._detect(view, image)]
+        detections = self._detect(images)
         detections = [d for d in detections if not any(self._follows(track, d) for track in self._tracks)]
         alone = len(self.rig) == 1  # with more cameras one view is not enough to believe in someone new
         found = []
@@ -298,16 +298,18 @@ class Tracker:
         """Whether the person of `track` stands where `joints` are."""
         return bool(np.median(np.linalg.norm(track.predicted - joints, axis=-1)) < _TAKEN)
 
-    def _detect(self, view: int, image: Image) -> list[Detection]:
-        transform, side = letterbox(image.size, DETECTOR_SIDE)
-        people, boxes = self.model.detect(image.crop(transform, side))
+    def _detect(self, images: Sequence[Image | None]) -> list[Detection]:
+        """Who is in the images, by view."""
+        shown = [(view, image) for view, image in enumerate(images) if image is not None]
+        shrunk = self.model.lanes.each(_shrunk, [image for _, image in shown])
         found = []
-        for keypoints, box in zip(people, boxes, strict=True):
-            keypoints = keypoints.copy()
-            keypoints[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
-            if box[4] > _FOUND_SCORE:
-                rays = self.rig.cameras[view].rays(keypoints[:, :2])
-                found.append(Detection(view, keypoints, rays, float(box[4])))
+        detected = self.model.detect([pixels for _, pixels in shrunk])
+        for (view, _), (transform, _), (people, boxes) in zip(shown, shrunk, detected, strict=True):
+            for keypoints, box in zip(people, boxes, strict=True):
+                if box[4] > _FOUND_SCORE:
+                    points = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
+                    placed = np.column_stack((points, keypoints[:, 2:]))
+                    found.append(Detection(view, placed, self.rig.cameras[view].rays(points), float(box[4])))
         return found
 
     def _follows(self, track: _Track, detection: Detection) -> bool:
@@ -527,6 +529,12 @@ def _in_sight(joints: Array, eye: Array, directions: Array, scores: Array) -> Ar
 def _is_blank(pixels: NDArray[np.uint8]) -> bool:
     """Whether a crop is of one colour, as where a camera fails: networks see people in that, too."""
     return bool(pixels[::8, ::8].reshape(-1, 3).std(0).max() < _BLANK)
+
+
+def _shrunk(image: Image) -> tuple[Array, NDArray[np.uint8]]:
+    """What the detector sees of a whole image, and the transform `(2, 3)` back into it."""
+    transform, side = letterbox(image.size, DETECTOR_SIDE)
+    return transform, image.crop(transform, side)
 
 
 def _filled(joints: Array) -> Array:

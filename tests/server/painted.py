@@ -21,7 +21,7 @@ from synpose_model.image import Image
 from synpose_model.rays import intersect_rays
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
-from synpose_server.runtime import Readings
+from synpose_server.runtime import Detected, Readings
 
 Array = NDArray[np.float64]
 
@@ -122,17 +122,20 @@ class PaintedModel:
         self.crops.append(tuple(views))
         return only(np.stack(answers))
 
-    def detect(self, image: NDArray[np.uint8]) -> tuple[Array, Array]:
-        self.searches += 1
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detected]:
+        self.searches += len(images)
+        return [self._detected(image) for image in images]
+
+    def _detected(self, image: NDArray[np.uint8]) -> Detected:
         view = int(image[8, 8, 2]) // 20 - 1
         if view < 0:
-            return np.zeros((0, 17, 3)), np.zeros((0, 5))
+            return Detected(np.zeros((0, 17, 3)), np.zeros((0, 5)))
         scale = SIZE[0] / 512
         people = [
             self._with_scores(view, (self.rig.cameras[view].project(p) - (scale - 1) / 2) / scale) for p in self.people
         ]
         boxes = [np.array((*p[:, :2].min(0), *p[:, :2].max(0), 0.9)) for p in people]
-        return np.array(people).reshape(-1, 17, 3), np.array(boxes).reshape(-1, 5)
+        return Detected(np.array(people).reshape(-1, 17, 3), np.array(boxes).reshape(-1, 5))
 
     def relate(
         self,

@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,19 @@ from numpy.typing import NDArray
 from synpose.errors import BundleError
 from synpose.skeleton import BODY27, COCO17
 from synpose_model.bundle import Bundle, Repository, write_manifest
+from synpose_model.image import Image
+from synpose_server.batcher import Arrays
+from synpose_server.decode import open_source
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
 from synpose_server.providers import PROVIDERS, Provider
 from synpose_server.runtime import Graph, Model
 from synpose_server.stats import Stats
+from synpose_server.track import _shrunk
 
 QUICK, DEFAULT = Repository()["quick"], Repository()["default"]
 KEYPOINTS = len(DEFAULT.skeleton)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "balancing"
 RELATION = QUICK.graphs["relation"]  # the smallest graph
 
 
@@ -178,6 +184,36 @@ def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, pr
     assert max(sizes["default.relation"]) > 1
 
 
+def first_image(path: Path) -> Image:
+    with closing(open_source(path.stem, path, 1 << 24)) as reader:
+        image = next(iter(reader))
+    assert image is not None
+    return image
+
+
+def test_images_of_one_shape_are_searched_together(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    """In one call each, and the people of each image are those that are found in it alone."""
+    shapes: list[tuple[int, ...]] = []
+    detector = model.graphs["detector"]
+
+    def spy(job: Job, /, **inputs: NDArray[Any]) -> Arrays:
+        shapes.append(inputs["images"].shape)
+        return detector(job, **inputs)
+
+    paths = (EXAMPLE / f"cam0{k}.mp4" for k in (1, 3, 2))
+    first, second, third = (first_image(path) for path in paths)
+    images = [_shrunk(first)[1], _shrunk(second)[1].swapaxes(0, 1), _shrunk(third)[1]]
+    alone = [model.detect([image])[0] for image in images]
+    monkeypatch.setitem(model.graphs, "detector", spy)
+    together = model.detect(images)
+    assert sorted(shapes) == [(1, 320, 512, 3), (2, 512, 288, 3)]
+    for found, expected in zip(together, alone, strict=True):
+        assert found.boxes == pytest.approx(expected.boxes, abs=1e-2)
+        assert found.people == pytest.approx(expected.people, abs=1e-2)
+    assert together[0].boxes[0, 4] > 0.2
+    assert np.abs(together[0].boxes - together[2].boxes).max() > 10
+
+
 def test_a_session_of_a_gpu_sees_one_shape(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
     """What sees images is planned while the model loads, for all shapes that will come; rays stay on the CPU."""
     monkeypatch.setitem(PROVIDERS, "bound", Provider("bound", "CPUExecutionProvider", "cpu", is_gpu=True))
@@ -215,7 +251,7 @@ def test_a_session_of_a_gpu_sees_one_shape(monkeypatch: pytest.MonkeyPatch, mode
         read = served.read(crops(items)).keypoints
         assert read == pytest.approx(model.read(crops(items)).keypoints, abs=1e-3)
     image = np.random.default_rng(0).integers(0, 255, (288, 512, 3), dtype=np.uint8)
-    assert served.detect(image)[0].shape == model.detect(image)[0].shape
+    assert served.detect([image])[0].people.shape == model.detect([image])[0].people.shape
     assert sorted(map(sorted, shapes.values())) == sorted(map(sorted, expected))
 
 

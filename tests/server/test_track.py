@@ -15,7 +15,7 @@ from synpose.errors import CalibrationError
 from synpose.skeleton import BODY27, COCO17, Skeleton
 from synpose_model.image import Image
 from synpose_server import track
-from synpose_server.runtime import Readings
+from synpose_server.runtime import Detected, Readings
 from synpose_server.track import TrackedPerson, Tracker, _completing, _in_sight
 
 Array = NDArray[np.float64]
@@ -106,10 +106,10 @@ def test_a_bystander_in_two_views_is_never_mixed_in() -> None:
     bystander = STANDING + (1.9, 1.2, 0)
 
     class TwoViews(PaintedModel):
-        def detect(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            people, boxes = super().detect(image)
-            view = int(image[8, 8, 2]) // 20 - 1
-            return (people, boxes) if view < 2 else (people[:1], boxes[:1])
+        def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detected]:
+            views = [int(image[8, 8, 2]) // 20 - 1 for image in images]
+            found = zip(views, super().detect(images), strict=True)
+            return [given if view < 2 else Detected(given.people[:1], given.boxes[:1]) for view, given in found]
 
     model = TwoViews(rig, [STANDING, bystander])
     tracker = Tracker(model, rig, 1)  # type: ignore[arg-type]
@@ -327,8 +327,8 @@ class SeesEverywhere(PaintedModel):
             self.last = crops
         return super().read(np.where(blank[:, None, None, None], self.last[: len(crops)], crops))
 
-    def detect(self, image: NDArray[np.uint8]) -> tuple[Array, Array]:
-        return super().detect(image if image.std() > 5 else np.zeros_like(image))
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detected]:
+        return super().detect([image if image.std() > 5 else np.zeros_like(image) for image in images])
 
 
 @pytest.mark.parametrize("grey", [0, 128])

@@ -69,7 +69,7 @@ class Follower:
             return
         self._wait = _SEARCH_EVERY
         transform, side = letterbox(image.size, DETECTOR_SIDE)
-        people, boxes = self._model.detect(image.crop(transform, side))
+        ((people, boxes),) = self._model.detect([image.crop(transform, side)])
         found = [p[:, :2] @ transform[:, :2].T + transform[:, 2] for p in people[boxes[:, 4] > _FOUND_SCORE]]
         if self._extent is None:
             self._pose = max(found, key=_extent, default=None)
