@@ -121,7 +121,9 @@ def test_from_the_address_to_a_moving_skeleton_and_a_file(page: Page) -> None:
 
 
 def test_an_error_is_said_beside_the_field_that_caused_it(page: Page) -> None:
-    """Of the calibration when it is read, of a video when the server has looked at it, in the video's own row."""
+    """Of the calibration when it is read, of a video when the server has looked at it, in the video's own row, of what
+    "Options" hides once that is open.
+    """
     files = page.locator("#picker")
     files.set_input_files({"name": "rig.toml", "mimeType": "text/plain", "buffer": b"nothing"})
     page.locator("#calibration-error:not(:empty)").wait_for()
@@ -136,6 +138,12 @@ def test_an_error_is_said_beside_the_field_that_caused_it(page: Page) -> None:
     error.wait_for(timeout=_SECONDS)
     assert "video" in error.inner_text()
     assert page.locator("#videos li[data-camera=cam01] .error:not(:empty)").count() == 0
+    page.locator("#max_people").evaluate("field => { field.value = 99; }")
+    assert page.locator("details.options[open]").count() == 0
+    page.get_by_role("button", name="Estimate the motion").click()
+    page.locator("#max_people-error:not(:empty)").wait_for(timeout=_SECONDS)
+    assert page.locator("details.options[open]").count() == 1
+    assert page.evaluate("() => document.activeElement.id") == "max_people"
 
 
 def test_without_a_calibration_the_person_makes_one(page: Page, tmp_path: Path) -> None:
@@ -184,7 +192,7 @@ def test_without_a_calibration_the_person_makes_one(page: Page, tmp_path: Path) 
 
 def test_recordings_that_did_not_start_together_play_in_step(page: Page, tmp_path: Path) -> None:
     """With offsets in their field, where errors are said, each video shows the image of the frame that is shown, when
-    the answer was computed as when it is opened again.
+    the answer was computed as when it is opened again. They are gone with a recording.
     """
     videos = [_begun(tmp_path / "cam01.mp4", 0, 18 + LATE), _begun(tmp_path / "cam02.mp4", LATE, 18)]
     page.locator("#picker").set_input_files([EXAMPLE / "Calib.qca.txt", *videos])
@@ -192,6 +200,10 @@ def test_recordings_that_did_not_start_together_play_in_step(page: Page, tmp_pat
     page.get_by_text("Options").click()
     page.get_by_label("Model").select_option("fast")
     field, error = page.get_by_label("Offsets"), page.locator("#offsets-error")
+    field.fill("cam02=5")
+    page.get_by_role("button", name="Remove cam02.mp4").click()
+    assert field.input_value() == ""
+    page.locator("#picker").set_input_files(videos[1])
     for offsets, told in (
         ("cam02=seven", "not cam02=seven"),
         ("cam09=-7", "cam09: the calibration has no such camera; it has cam01"),
