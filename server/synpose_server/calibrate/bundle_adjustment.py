@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from synpose_server.calibrate.body import BONES, KINDS, LENGTHS, STATURE
 from synpose_server.calibrate.tracks import Tracks
 
-__all__ = ["CLOCK", "FOCAL", "RADIAL", "WIDTH", "Adjusted", "Free", "Views", "adjust", "rotation"]
+__all__ = ["CLOCK", "FOCAL", "KERNEL", "RADIAL", "WIDTH", "Adjusted", "Free", "Views", "adjust", "rotation"]
 
 Array = NDArray[np.float64]
 
 WIDTH = 9  # parameters of a view: rotation 0-2, translation 3-5, then
 FOCAL, RADIAL, CLOCK = 6, 7, 8
-_KERNEL = 2.0  # standard deviations at which an error of projection counts half (Geman and McClure)
+KERNEL = 2.0
+"""Standard deviations at which an error of projection counts half (Geman and McClure)."""
 _GAUGE = 1e-4  # statures, of the stature itself: fixes the scale
 _LENGTH_SPREAD = 0.12  # of people's bones around the usual, as a share
 _FOCAL_SPREAD = 0.25  # of log focal length around the first guess
@@ -220,8 +221,8 @@ class _Problem:
         lost: NDArray[np.bool_] = np.asarray(np.isnan(residual[..., 0]))
         residual = np.where(lost[..., None], 0.0, residual)
         square = (residual**2).sum(-1) / self.tracks.spread[:, None] ** 2
-        share = 1 / (1 + square / _KERNEL**2)
-        cost = np.where(lost, _KERNEL**2, square * share) * weight * self.tracks.spread[:, None] ** 2
+        share = 1 / (1 + square / KERNEL**2)
+        cost = np.where(lost, KERNEL**2, square * share) * weight * self.tracks.spread[:, None] ** 2
         return residual, np.where(lost, 0.0, weight * share**2), cost, slope
 
     def bent(self, state: _State) -> tuple[Array, Array]:
@@ -244,7 +245,7 @@ class _Problem:
         off, unusual = self._prior_errors(state)
         error, _ = self.bent(state)
         gauge = (STATURE @ state.lengths - 1) / _GAUGE
-        bones = error**2 / (1 + error**2 / _KERNEL**2)
+        bones = error**2 / (1 + error**2 / KERNEL**2)
         own = (self.priors * off**2).sum() + (unusual**2).sum() + gauge**2
         return float(self.errors(state)[2].sum() + bones.sum() + own)
 
@@ -274,7 +275,7 @@ class _Problem:
         pull = np.einsum("tvkip,tvki->tkp", pointed, residual, optimize=True)
 
         error, towards = self.bent(state)
-        share = np.where(self.bones, 1 / (1 + error**2 / _KERNEL**2) ** 2, 0.0)
+        share = np.where(self.bones, 1 / (1 + error**2 / KERNEL**2) ** 2, 0.0)
         for b, ((i, j), kind, spread) in enumerate(zip(BONES.ends, BONES.kinds, BONES.spread, strict=True)):
             w, along, column = share[:, b], towards[:, b], V * WIDTH + kind
             outer = np.einsum("t,tp,tq->tpq", w, along, along) / spread**2

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from synpose.calibrated import CameraReport
 from synpose.errors import CalibrationError
-from synpose_server.calibrate.bundle_adjustment import CLOCK, FOCAL, WIDTH, Adjusted
+from synpose_server.calibrate.bundle_adjustment import CLOCK, FOCAL, KERNEL, WIDTH, Adjusted
 from synpose_server.calibrate.tracks import Tracks
 
 __all__ = ["camera_reports", "refuse_astray", "refuse_weak"]
@@ -15,7 +15,7 @@ __all__ = ["camera_reports", "refuse_astray", "refuse_weak"]
 Array = NDArray[np.float64]
 
 _LONGEST = 30  # frames over which errors are taken to be alike
-_ASTRAY = 3.0  # standard deviations from which a keypoint does not fit
+_ASTRAY = 0.045  # of the person's extent in the image, from which a keypoint does not fit
 _REFUSED = (0.25, 8.0)  # position's error beside the distance to the person, rotation's in degrees
 
 
@@ -70,7 +70,7 @@ def refuse_weak(reports: tuple[CameraReport, ...]) -> None:
 
 def refuse_astray(adjusted: Adjusted, tracks: Tracks, names: tuple[str, ...]) -> None:
     """Raise `CalibrationError` for a camera most of whose keypoints fit no joint: it saw someone else."""
-    off = np.linalg.norm(adjusted.residuals, axis=-1) / tracks.spread[:, None]  # (T, V, K)
+    off = np.linalg.norm(adjusted.residuals, axis=-1) / tracks.extent[:, None]  # (T, V, K)
     agree = [float(np.mean(own[np.isfinite(own)] < _ASTRAY)) for own in np.moveaxis(off, 1, 0)]
     worst = int(np.argmin(agree))
     if agree[worst] < 0.5:
@@ -85,13 +85,16 @@ def refuse_astray(adjusted: Adjusted, tracks: Tracks, names: tuple[str, ...]) ->
 def _inflation(adjusted: Adjusted, tracks: Tracks) -> float:
     """How much larger variances are than if errors had the spread that was assumed and were independent.
 
-    A network errs alike for many frames, so what counts is how often its errors change: they are summed until their
-    correlation has faded.
+    The spread is read off the median, which what is far off does not move. A network errs alike for many frames, so
+    what counts is how often its errors change: they are summed until their correlation has faded.
     """
     errors = adjusted.residuals / tracks.spread[:, None, None]
     weights = adjusted.weights[..., None] * tracks.spread[:, None, None] ** 2
     known = np.where(np.isfinite(errors), errors, 0.0)
-    variance = float((weights * known**2).sum() / max(2 * weights.sum(), 1e-9))
+    variance = float(np.nanmedian((errors**2).sum(-1))) / (2 * np.log(2))  # that of normal ones with this median
+    # a step changes the pull of what the kernel holds back by less than its weight says
+    u = (known**2).sum(-1, keepdims=True) / KERNEL**2
+    firm = float((weights * (1 - u) / (1 + u)).sum() / max(weights.sum(), 1e-9))
     rooted = np.sqrt(weights) * known
     total = 1.0
     power = float((rooted**2).sum() / max((weights > 0).sum() * 2, 1))
@@ -101,4 +104,4 @@ def _inflation(adjusted: Adjusted, tracks: Tracks) -> float:
         if alike < 0.1:
             break
         total += 2 * alike
-    return variance * total
+    return float(variance * total / max(firm, 0.1) ** 2)

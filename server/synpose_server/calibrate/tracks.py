@@ -13,7 +13,8 @@ __all__ = ["Tracks"]
 Array = NDArray[np.float64]
 
 _SURE = 0.3  # score from which a keypoint is believed
-_SPREAD = 0.015  # of the keypoints of a pose network, as a share of the person's extent in the image
+_SPREAD = 0.008  # of a usual keypoint of a pose network, as a share of the person's extent in the image
+_TRUST, _MOST = 8, 2.0  # a keypoint's weight goes with this power of its score, up to so much; see `Tracks.of`
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +30,17 @@ class Tracks:
 
     @classmethod
     def of(cls, keypoints: Array) -> Tracks:
-        """Of keypoints `(N, V, K, 3)` with scores; every image is an instant."""
+        """Of keypoints `(N, V, K, 3)` with scores; every image is an instant.
+
+        A keypoint of the usual score weighs 1. Weights fall steeply with the score because errors rise so: on rendered
+        clips `default` is off by 0.7 % of the person's extent in the median where its score is above 0.9, by 1.2, 2.4,
+        4.5 and 12 % where it is above 0.8, 0.7, 0.5 and 0.3.
+        """
         keypoints = keypoints.copy()
-        sure = (keypoints[..., 2] >= _SURE) & np.isfinite(keypoints).all(-1)
+        scores = keypoints[..., 2]
+        sure = (scores >= _SURE) & np.isfinite(keypoints).all(-1)
+        if sure.any():
+            scores[sure] = np.minimum((scores[sure] / np.median(scores[sure])) ** _TRUST, _MOST)
         keypoints[~sure] = 0.0
         shown = np.where(sure[..., None], keypoints[..., :2], np.nan)
         extents = np.full(keypoints.shape[:2], np.nan)

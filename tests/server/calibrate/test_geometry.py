@@ -173,6 +173,37 @@ def test_exchanged_sides_and_wild_keypoints_do_no_harm() -> None:
     assert difference(calibrate_tracks(keypoints, list(rig), KNOWN, HEIGHT_GIVEN, FPS).rig, rig)[0] < 1.5
 
 
+def test_what_scores_low_counts_little() -> None:
+    """A third of the keypoints are six times as far off: scores that say so bring the cameras nearer."""
+    rig, gained = make_rig(3), []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        keypoints = sightings(rig, walk(45), 2.0, seed)
+        poor = rng.random(keypoints.shape[:3]) < 1 / 3
+        keypoints[poor, :2] += rng.normal(0, 12, (int(poor.sum()), 2))
+        told = keypoints.copy()
+        told[poor, 2] = 0.5
+        with_scores, without = (
+            difference(calibrate_tracks(own, list(rig), KNOWN, HEIGHT_GIVEN, FPS).rig, rig)[0]
+            for own in (told, keypoints)
+        )
+        gained.append(with_scores / without)
+    assert np.median(gained) < 0.8
+
+
+def test_cameras_are_about_as_far_off_as_the_report_says() -> None:
+    """Their rotation beside the first, with errors of which some are wild, as those of networks are."""
+    rig, ratios = make_rig(3), []
+    for seed in range(4):
+        keypoints = sightings(rig, walk(45, 0.3 * seed))
+        keypoints[..., :2] += 2 * np.random.default_rng(seed).standard_t(2.5, keypoints[..., :2].shape)
+        found = calibrate_tracks(keypoints, list(rig), KNOWN, HEIGHT_GIVEN, FPS)
+        for mine, true, report in list(zip(found.rig, rig, found.report.cameras, strict=True))[1:]:
+            turn = mine.R @ found.rig.cameras[0].R.T @ rig.cameras[0].R @ true.R.T
+            ratios.append(np.degrees(np.arccos((np.trace(turn) - 1) / 2)) / report.rotation_error)
+    assert 0.5 < np.sqrt(np.mean(np.square(ratios))) < 2
+
+
 def test_a_baseline_and_gravity_set_scale_and_up() -> None:
     """Both replace what the person would tell."""
     rig = make_rig(3)
