@@ -14,7 +14,7 @@ from synpose.rig import Camera
 from synpose.skeleton import COCO17
 from synpose_model.crop import Crop
 
-__all__ = ["paint_over", "silhouette"]
+__all__ = ["near", "paint_over", "silhouette"]
 
 Array = NDArray[np.float64]
 
@@ -45,6 +45,17 @@ def silhouette(crop: Crop, camera: Camera, joints: Array) -> NDArray[np.bool_]:
     cv2.line(mask, np.rint(neck).astype(int).tolist(), np.rint(head).astype(int).tolist(), 1, width)
     cv2.circle(mask, np.rint(head).astype(int).tolist(), max(1, round(_HEAD * metre)), 1, -1)
     return mask.astype(np.bool_)
+
+
+def near(points: Array, mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """Which of the `points` `(J, 2)` in pixels lie in `mask` `(S, S)` or at most `margin` pixels beside or above it.
+
+    None that is NaN or outside the picture.
+    """
+    wide = cv2.dilate(mask.astype(np.uint8), np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
+    inside: NDArray[np.bool_] = np.asarray(((points >= 0) & (points < len(mask))).all(-1))
+    columns, rows = np.where(inside[:, None], points, 0).astype(int).T
+    return np.asarray(inside & (wide[rows, columns] > 0))
 
 
 def paint_over(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

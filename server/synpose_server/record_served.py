@@ -136,7 +136,7 @@ class _Recorder(Tracker):
             pixels = {}
             for trunk, side in self._sides.items() if self.keeps else ():
                 crop = cut.crop.at(side)
-                pixels[trunk] = self._alone(track, view, crop, crop.read(image))
+                pixels[trunk] = self._alone(track, view, crop, crop.read(image))[0]
             reading = _Reading(cut.crop, pixels, track.expected.copy(), track.ahead.copy())
             self.readings.setdefault(track.id, {})[view] = reading
         return cut

@@ -21,7 +21,7 @@ from synpose.skeleton import COCO17, Skeleton
 from synpose_model.crop import IN_VIEW, MARGIN, Crop, letterbox
 from synpose_model.image import Image
 from synpose_model.rays import intersect_rays, ray_distances
-from synpose_model.silhouette import paint_over, silhouette
+from synpose_model.silhouette import near, paint_over, silhouette
 from synpose_server.apart import strangers, twins
 from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
@@ -59,6 +59,7 @@ _NEAR, _SPEED = 0.6, 0.05  # metres, and metres a frame set, within which a lost
 _COAST = 10  # frame sets for which a lost person is thought to go on as before
 _SIZE = 0.15  # the share by which a stature may differ: as unlikely of one person as the farthest place
 _STRANGE = 0.2  # of its score is left to a keypoint that seems to be someone else's: some are the own, after all
+_NEAR_OTHERS = 9 / 256  # of a crop's side: as near to where others are expected nothing is told
 _MERGED = 4  # frame sets after which two tracks in one place are one person
 _TAKEN = 0.3  # metres around someone who is followed in which nobody new is found
 _HEIGHTS = (0.4, 2.5)  # metres: what a person can be tall
@@ -160,11 +161,11 @@ class _Track:
 
 
 class _Cut(NamedTuple):
-    """A crop and its pixels; `painted` where someone else was painted over."""
+    """A crop and its pixels; if someone else was painted over, `others` `(S, S)` is where such people are expected."""
 
     crop: Crop
     pixels: NDArray[np.uint8]
-    painted: bool
+    others: NDArray[np.bool_] | None
 
 
 @dataclass(eq=False)
@@ -348,10 +349,7 @@ class Tracker:
             crops.append(cut)
             places.append((row, view))
             if self._tells:
-                track = self._tracks[row]
-                # where others are painted over the gap shows it: told twice, the graph believes what was wrong
-                nothing = np.full_like(track.ahead[:, :2], np.nan)
-                told.append(nothing if cut.painted else self._told(track, view, cut.crop))
+                told.append(self._told(self._tracks[row], view, cut))
         if not crops:
             return []
         read = self.model.read(np.stack([cut.pixels for cut in crops]), np.stack(told) if told else None)
@@ -385,28 +383,38 @@ class Tracker:
         crop = self._crop(track, view, image)
         if crop is None or _is_blank(pixels := crop.read(image)):
             return None
-        alone = self._alone(track, view, crop, pixels)
-        return _Cut(crop, alone, painted=alone is not pixels)
+        return _Cut(crop, *self._alone(track, view, crop, pixels))
 
-    def _alone(self, track: _Track, view: int, crop: Crop, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The `pixels` of `crop` without the others who are followed, except where the person of `track` may be."""
+    def _alone(
+        self, track: _Track, view: int, crop: Crop, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The `pixels` of `crop` without the others who are followed, except where the person of `track` may be.
+
+        With them where the others are, if anything of them is painted over.
+        """
         camera = self.rig.cameras[view]
         others = [silhouette(crop, camera, other.expected[:_FOUND]) for other in self._tracks if other is not track]
         if not any(mask.any() for mask in others):
-            return pixels
-        own = silhouette(crop, camera, track.expected[:_FOUND])
-        return paint_over(pixels, np.any(others, axis=0) & ~own)
+            return pixels, None
+        own, theirs = silhouette(crop, camera, track.expected[:_FOUND]), np.any(others, axis=0)
+        alone = paint_over(pixels, theirs & ~own)
+        return alone, None if alone is pixels else theirs
 
-    def _told(self, track: _Track, view: int, crop: Crop) -> Array:
-        """Where in `crop` the joints of `track` are to be seen, `(J, 2)`; NaN of someone who was only just found.
+    def _told(self, track: _Track, view: int, cut: _Cut) -> Array:
+        """Where in a crop the joints of `track` are to be seen, `(J, 2)`; NaN of someone who was only just found.
 
         First poses are the worst, and a network that is told of them repeats them. Where many cameras see the person
-        they correct each other sooner when nothing is told; with few of them it is the other way round.
+        they correct each other sooner when nothing is told; with few of them it is the other way round. NaN, too, near
+        others who are painted over: the gap in the paint shows the same, and what is told twice is believed where it
+        is wrong.
         """
         settled = min(_SETTLED, self.model.bundle.window - 1)
         if len(self.rig) >= _MANY and len(track.history) < settled:
             return np.full_like(track.ahead[:, :2], np.nan)
-        return crop.from_image(self.rig.cameras[view].project(track.ahead))
+        told = cut.crop.from_image(self.rig.cameras[view].project(track.ahead))
+        if cut.others is not None:
+            told[near(told, cut.others, round(_NEAR_OTHERS * cut.crop.side))] = np.nan
+        return told
 
     def _strangers(self, keypoints: Array) -> NDArray[np.bool_]:
         """Which of the `keypoints` `(N, V, K, 3)` of which track are someone else's, `(N, V, K)`."""

@@ -6,7 +6,7 @@ import numpy as np
 from tests.server.painted import STANDING, circle_rig
 
 from synpose_model.crop import MARGIN, Crop
-from synpose_model.silhouette import paint_over, silhouette
+from synpose_model.silhouette import near, paint_over, silhouette
 
 CAMERA = circle_rig(1).cameras[0]
 
@@ -33,3 +33,12 @@ def test_what_is_painted_over_is_gone() -> None:
     assert paint_over(pixels, ~mask)[mask].min() == 200
     for nothing in (np.zeros_like(mask), np.ones_like(mask)):
         assert (paint_over(pixels, nothing) == pixels).all()
+
+
+def test_points_near_a_mask() -> None:
+    """In it or a few pixels off; outside the picture, and of NaN, none is."""
+    mask = np.zeros((64, 64), np.bool_)
+    mask[20:30, 40:50] = True
+    points = np.array(((45, 25), (52.9, 25), (53, 25), (36.9, 17.2), (36.9, 16.9), (70, 25), (np.nan, 25), (-1, 0)))
+    assert near(points, mask, 3).tolist() == [True, True, False, False, False, False, False, False]
+    assert near(points + (0.2, 0), mask, 3).tolist() == [True, False, False, True, False, False, False, False]

@@ -276,7 +276,7 @@ class Expects(PaintedModel):
 
 
 def test_a_network_is_told_where_joints_are_expected() -> None:
-    """After two poses, where they go on to; of nothing before, nor where others are painted over."""
+    """After two poses, where they go on to; of nothing before, nor of joints near others who are painted over."""
     model = Expects(circle_rig(3))
     tracker = Tracker(model, model.rig, 1)  # type: ignore[arg-type]
     for t in range(6):
@@ -300,7 +300,10 @@ def test_a_network_is_told_where_joints_are_expected() -> None:
         tracker.step([painted(v) for v in range(3)])
     told = model.told[-1]
     assert told is not None
-    assert 0 < np.isnan(told).all((1, 2)).sum() < len(told) == 6
+    withheld = np.isnan(told).all(-1).sum(1)
+    assert withheld.tolist() == [0, 0, 8, 17, 0, 5]
+    gone, points = np.isnan(told[2]).all(-1), model.said[-1][2]
+    assert np.ptp(points[gone, 0]) < np.ptp(points[:, 0])  # those on one side
 
 
 @pytest.mark.parametrize(("cameras", "window", "silent"), [(4, 20, 8), (4, 5, 4), (4, 1, 2), (3, 20, 2)])
