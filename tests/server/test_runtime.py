@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from synpose_server.decode import open_source
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
 from synpose_server.providers import PROVIDERS, Provider
-from synpose_server.runtime import Graph, Model
+from synpose_server.runtime import BatchedGraph, Graph, Model
 from synpose_server.stats import Stats
 from synpose_server.track import _shrunk
 
@@ -148,6 +149,20 @@ def windows(count: int) -> list[tuple[Any, ...]]:
     return out
 
 
+def hold_until_others_wait(graph: BatchedGraph) -> None:
+    """The next run of `graph` begins when two more calls are in line, so that these share one."""
+    run, held = graph._run, threading.Lock()
+
+    def hold(inputs: Arrays) -> Arrays:
+        if held.acquire(blocking=False):
+            end = time.monotonic() + 60
+            while sum(map(len, graph._waiting.values())) < 2 and time.monotonic() < end:
+                time.sleep(1e-3)
+        return run(inputs)
+
+    graph._run = hold
+
+
 @pytest.mark.parametrize("provider", ["cpu", "bound"])
 def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
     """Reads and relations of many threads at once, batched, are those of each alone.
@@ -160,6 +175,8 @@ def test_batch_mates_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatch, pr
     sizes: dict[str, list[int]] = {}
     monkeypatch.setattr(stats, "batch", lambda graph, size, *times: sizes.setdefault(graph, []).append(size))
     alone, crowded = Model(DEFAULT), Model(DEFAULT, provider, stats=stats)
+    for kind in ("spatial", "relation"):
+        hold_until_others_wait(crowded.graphs[kind])
     images, rays = crops(8, DEFAULT.crop_size), windows(24)
     together = threading.Barrier(len(images))
 
