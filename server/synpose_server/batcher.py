@@ -46,7 +46,7 @@ class Batcher:
     at most `limit` items; larger calls are cut. It does not wait for company. Jobs take turns, call by call, so one
     with many calls cannot hold up the others; calls of a job keep their order. Calls of a job that is over are never
     run. A call that finds a lane free is run where it comes from; others in threads of the batcher, which end with the
-    last reference to it.
+    last reference to it, and so are the further parts of one that is cut, in lanes that are free.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class Batcher:
         """Puts `calls` in line; whether the next run is to be made `here`, as a lane is free."""
         with self._lock:
             self._waiting.setdefault(job, deque()).extend(calls)
-            if not self._free:
-                return False
-            self._free -= 1
-            if not here:
+            lanes = min(self._free, len(calls))
+            self._free -= lanes
+            here = here and lanes > 0
+            for _ in range(lanes - here):
                 self._threads.submit(self._drain)
             return here
 

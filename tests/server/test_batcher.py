@@ -209,6 +209,20 @@ def test_lanes_run_at_once_what_would_wait() -> None:
     assert [int(answer.result(10)["y"][0]) for answer in answers] == [0, 2]
 
 
+def test_parts_of_a_call_run_in_all_lanes_that_are_free() -> None:
+    """A call that is cut fills them, from wherever it is made, and its parts come back in order."""
+    both = threading.Barrier(2)
+
+    def run(inputs: Arrays) -> Arrays:
+        both.wait(10)  # breaks unless two runs are under way
+        return {"y": 2 * inputs["x"]}
+
+    batcher = Batcher("parts", run, 1, lanes=2)
+    assert batcher(Job(), x=np.arange(4))["y"].tolist() == [0, 2, 4, 6]
+    answers = batcher.submit(Job(), {"x": np.arange(4)})
+    assert [int(answer.result(10)["y"][0]) for answer in answers] == [0, 2, 4, 6]
+
+
 def test_answers_that_were_cancelled(crowd: Crowd) -> None:
     """Whoever cancels an answer, before its run or in it, leaves the others theirs."""
     answers = [crowd.batcher.submit(Job(), {"x": np.array([k])})[0] for k in (1, 2)]
