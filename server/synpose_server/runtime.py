@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from synpose.errors import BundleError
 from synpose.skeleton import COCO17, Skeleton
 from synpose_model.bundle import Bundle
-from synpose_model.crop import nowhere
+from synpose_model.crop import letterbox, nowhere
+from synpose_model.image import Image
 from synpose_server.batcher import Arrays, Batcher, count, joined
 from synpose_server.cores import step_back
 from synpose_server.job import Job
@@ -26,7 +27,7 @@ from synpose_server.observe import stage
 from synpose_server.providers import find_provider
 from synpose_server.stats import Stats
 
-__all__ = ["DETECTOR_SIDE", "BatchedGraph", "Detected", "Graph", "Model", "Readings", "Shared"]
+__all__ = ["BatchedGraph", "Detected", "Graph", "Model", "Readings", "Shared", "shrunk"]
 
 DETECTOR_SIDE = 512
 """Long side of the image that the detector sees: people down to about 60 px in it."""
@@ -115,6 +116,12 @@ def padded(value: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
     """`value` with zeros behind it along `axis`, up to `size`; contiguous."""
     missing = [(0, size - value.shape[a] if a == axis else 0) for a in range(value.ndim)]
     return np.ascontiguousarray(np.pad(value, missing))
+
+
+def shrunk(image: Image) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """The transform `(2, 3)` from what the detector sees of a whole image to its pixels, and that picture, RGB."""
+    transform, side = letterbox(image.size, DETECTOR_SIDE)
+    return transform, image.crop(transform, side)
 
 
 def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from synpose.errors import CalibrationError
 from synpose.rig import Rig
 from synpose.skeleton import COCO17, Skeleton
-from synpose_model.crop import IN_VIEW, MARGIN, Crop, letterbox
+from synpose_model.crop import IN_VIEW, MARGIN, Crop
 from synpose_model.image import Image
 from synpose_model.rays import intersect_rays, ray_distances
 from synpose_model.silhouette import near, paint_over, silhouette
@@ -27,7 +27,7 @@ from synpose_server.assignment import nearest_pairs
 from synpose_server.associate import Detection, associate, place, stature
 from synpose_server.observe import count
 from synpose_server.peaks import fitting
-from synpose_server.runtime import DETECTOR_SIDE, Model
+from synpose_server.runtime import Model, shrunk
 from synpose_server.sides import Sides
 
 __all__ = ["TrackedPerson", "Tracker"]
@@ -302,10 +302,10 @@ class Tracker:
     def _detect(self, images: Sequence[Image | None]) -> list[Detection]:
         """Who is in the images, by view."""
         shown = [(view, image) for view, image in enumerate(images) if image is not None]
-        shrunk = self.model.lanes.each(_shrunk, [image for _, image in shown])
+        small = self.model.lanes.each(shrunk, [image for _, image in shown])
         found = []
-        detected = self.model.detect([pixels for _, pixels in shrunk])
-        for (view, _), (transform, _), (people, boxes) in zip(shown, shrunk, detected, strict=True):
+        detected = self.model.detect([pixels for _, pixels in small])
+        for (view, _), (transform, _), (people, boxes) in zip(shown, small, detected, strict=True):
             for keypoints, box in zip(people, boxes, strict=True):
                 if box[4] > _FOUND_SCORE:
                     points = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
@@ -537,12 +537,6 @@ def _in_sight(joints: Array, eye: Array, directions: Array, scores: Array) -> Ar
 def _is_blank(pixels: NDArray[np.uint8]) -> bool:
     """Whether a crop is of one colour, as where a camera fails: networks see people in that, too."""
     return bool(pixels[::8, ::8].reshape(-1, 3).std(0).max() < _BLANK)
-
-
-def _shrunk(image: Image) -> tuple[Array, NDArray[np.uint8]]:
-    """What the detector sees of a whole image, and the transform `(2, 3)` back into it."""
-    transform, side = letterbox(image.size, DETECTOR_SIDE)
-    return transform, image.crop(transform, side)
 
 
 def _filled(joints: Array) -> Array:

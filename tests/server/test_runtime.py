@@ -26,9 +26,8 @@ from synpose_server.decode import open_source
 from synpose_server.job import Job
 from synpose_server.lanes import Lanes
 from synpose_server.providers import PROVIDERS, Provider
-from synpose_server.runtime import BatchedGraph, Graph, Model
+from synpose_server.runtime import BatchedGraph, Graph, Model, shrunk
 from synpose_server.stats import Stats
-from synpose_server.track import _shrunk
 
 QUICK, DEFAULT = Repository()["quick"], Repository()["default"]
 KEYPOINTS = len(DEFAULT.skeleton)
@@ -219,7 +218,7 @@ def test_images_of_one_shape_are_searched_together(monkeypatch: pytest.MonkeyPat
 
     paths = (EXAMPLE / f"cam0{k}.mp4" for k in (1, 3, 2))
     first, second, third = (first_image(path) for path in paths)
-    images = [_shrunk(first)[1], _shrunk(second)[1].swapaxes(0, 1), _shrunk(third)[1]]
+    images = [shrunk(first)[1], shrunk(second)[1].swapaxes(0, 1), shrunk(third)[1]]
     alone = [model.detect([image])[0] for image in images]
     monkeypatch.setitem(model.graphs, "detector", spy)
     together = model.detect(images)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synpose.skeleton import COCO17
-from synpose_model.crop import Crop, letterbox
+from synpose_model.crop import Crop
 from synpose_model.image import Image
-from synpose_server.runtime import DETECTOR_SIDE, Model
+from synpose_server.runtime import Model, shrunk
 
 __all__ = ["Follower", "follow"]
 
@@ -68,8 +68,8 @@ class Follower:
             self._wait -= 1
             return
         self._wait = _SEARCH_EVERY
-        transform, side = letterbox(image.size, DETECTOR_SIDE)
-        ((people, boxes),) = self._model.detect([image.crop(transform, side)])
+        transform, pixels = shrunk(image)
+        ((people, boxes),) = self._model.detect([pixels])
         found = [p[:, :2] @ transform[:, :2].T + transform[:, 2] for p in people[boxes[:, 4] > _FOUND_SCORE]]
         if self._extent is None:
             self._pose = max(found, key=_extent, default=None)
