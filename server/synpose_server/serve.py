@@ -24,6 +24,7 @@ from synpose_server.grpc import GrpcServer
 from synpose_server.http import create_app
 from synpose_server.http.connections import bounded
 from synpose_server.settings import Settings
+from synpose_server.upkeep import upkeep
 
 __all__ = ["run", "serve"]
 
@@ -85,8 +86,7 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 **_tls(settings),
             )
         )
-        every = settings.models_poll_seconds
-        watching = asyncio.create_task(engine.served.watch(every)) if every else None
+        beside = asyncio.create_task(upkeep(engine))
         try:
             grpc_port = await rpc.start()
             serving = asyncio.create_task(web.serve([listener]))
@@ -111,8 +111,7 @@ async def serve(settings: Settings, engine: Engine, say: Callable[[str], object]
                 stopping.cancel()
                 raise ServerError("HTTP has ended by itself; the log may say why")
         finally:
-            if watching is not None:
-                watching.cancel()
+            beside.cancel()
             await asyncio.to_thread(bridge.close)
 
 

@@ -27,6 +27,7 @@ from synpose_server.engine import Engine
 from synpose_server.grpc import GrpcServer
 from synpose_server.http import create_app
 from synpose_server.settings import Settings
+from synpose_server.upkeep import upkeep
 
 __all__ = ["Replica"]
 
@@ -75,8 +76,7 @@ class Replica:
             self._channel
         )
         self._health = health_pb2_grpc.HealthStub(self._channel)
-        every = settings.models_poll_seconds
-        self._watching = asyncio.create_task(self._bridge.engine.served.watch(every)) if every else None
+        self._beside = asyncio.create_task(upkeep(self._bridge.engine))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._bridge, self._gate)
@@ -87,8 +87,7 @@ class Replica:
 
     async def __del__(self) -> None:
         """Called by Serve once the calls have ended, or have run for too long."""
-        if self._watching is not None:
-            self._watching.cancel()
+        self._beside.cancel()
         await self._channel.close()
         await self._rpc.stop(0)
         await asyncio.to_thread(self._bridge.close)
