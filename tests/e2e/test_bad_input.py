@@ -26,6 +26,7 @@ from synpose.v1 import pose_pb2_grpc as pb_grpc
 
 SOON = 10.0  # seconds; most rows take a tenth, those that compute about one
 GROWTH = 300 << 20  # bytes
+TRIMMED = 15  # seconds within which what is free has gone back to the system
 
 VIDEO = ("http", "grpc")
 IMAGE = ("http", "json", "grpc", "grpc-unary")
@@ -523,7 +524,10 @@ def test_server_is_no_worse_after_the_table(server: Server, good: Answer, memory
         assert isinstance(after, Answer)
         np.testing.assert_allclose(after.joints, good.joints, atol=1e-5)
     assert np.isfinite(good.joints).any((1, 2)).all()
-    assert psutil.Process(server.pid).memory_info().rss < memory + GROWTH
+    process, end = psutil.Process(server.pid), time.monotonic() + TRIMMED
+    while process.memory_info().rss >= memory + GROWTH:
+        assert time.monotonic() < end
+        time.sleep(0.5)
     assert server.log.read_text() == ""
 
 
