@@ -65,8 +65,8 @@ class Admission:
         place = Place(job, cameras, frame_sets, self._paces[model])
         with self._counted():
             self._check(place)
-            if len(self._running) < self._places:
-                self._running.add(place)
+            if not self._waiting and len(self._running) < self._together(place):
+                self._enter(place)
             else:
                 await self._turn(place)
             try:
@@ -82,27 +82,56 @@ class Admission:
 
     def _check(self, place: Place) -> None:
         if self.is_full:
-            wait, _ = self._wait()
+            wait, _ = self._wait(place)
             raise Overloaded(f"{len(self._waiting)} requests are waiting already; try again later", retry_after=wait)
         place.is_trial = not self._running and place.is_doubtful
         if math.isinf(place.job.remaining):  # cannot be late
             place.job.check()
         else:
-            place.check(*self._wait())
+            place.check(*self._wait(place))
 
-    def _wait(self) -> tuple[float, float | None]:
-        """Seconds until a newcomer would begin, after all who wait, each of whom takes the place that is free first.
+    def _together(self, place: Place) -> int:
+        """How many may run at once, `place` among them, so that all are in time; 1 if none can be helped.
 
-        And by how much that is usually wrong; None where a place is free, which would else do nothing.
+        Of those that run count those that will be done before `place` would be: the others, which are long, may not
+        keep the rest of the cores for themselves.
         """
-        if len(self._running) < self._places:
+        short = [running for running in self._running if running.seconds() <= place.seconds(0)]
+        for n in range(self._places, 1, -1):
+            if all(some.bears(n - 1) for some in (place, *short)):
+                return n
+        return 1
+
+    def _wait(self, place: Place) -> tuple[float, float | None]:
+        """Seconds until newcomer `place` would begin, in the company in which it would be done first.
+
+        And by how much that is usually wrong; None where its turn is free at once, and would else be nobody's.
+        """
+        most = self._together(place)
+        if not self._waiting and len(self._running) < most:
+            place.share(len(self._running))
             return 0.0, None
-        free = [(place.seconds, place.doubt) for place in self._running]
-        heapq.heapify(free)
-        for place, _ in self._waiting:
+        waits = {n: self._line(n) for n in range(1, most + 1)}
+        n = min(waits, key=lambda n: waits[n][0] + place.seconds(n - 1))
+        place.share(n - 1)
+        return waits[n]
+
+    def _line(self, turns: int) -> tuple[float, float]:
+        """Seconds until all who run and wait have had one of so many turns, the one that is free first, and the doubt."""
+        free = sorted((running.seconds(), running.doubt()) for running in self._running)[-turns:]
+        free = [*[(0.0, 0.0)] * (turns - len(free)), *free]
+        for waiting, _ in self._waiting:
             seconds, doubt = free[0]
-            heapq.heapreplace(free, (seconds + place.seconds, math.hypot(doubt, place.doubt)))
+            heapq.heapreplace(free, (seconds + waiting.seconds(), math.hypot(doubt, waiting.doubt())))
         return free[0]
+
+    def _enter(self, place: Place) -> None:
+        self._running.add(place)
+        self._share()
+
+    def _share(self) -> None:
+        for place in self._running:
+            place.share(len(self._running) - 1)
 
     async def _turn(self, place: Place) -> None:
         turn: _Turn = asyncio.get_running_loop().create_future()
@@ -114,26 +143,34 @@ class Admission:
             if place in self._running:  # the turn came together with the end of the wait
                 self._leave(place)
             self._waiting = deque(entry for entry in self._waiting if entry[1] is not turn)
+            self._go_on()
             if not isinstance(error, TimeoutError):
                 raise
             place.job.check()
             busy = "the server is busy with other clips; try again later"
-            raise Overloaded(busy, retry_after=self._wait()[0]) from None
+            raise Overloaded(busy, retry_after=self._wait(place)[0]) from None
 
     def _leave(self, place: Place) -> None:
-        """Give the place to the first in line who can still be answered in time."""
         self._running.discard(place)
-        while self._waiting and len(self._running) < self._places:
-            following, turn = self._waiting.popleft()
-            if turn.done():
-                continue
-            try:
-                following.check()
-            except (Overloaded, DeadlineExceeded) as error:
-                turn.set_exception(error)
-            else:
-                self._running.add(following)
-                turn.set_result(None)
+        self._share()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Let in those who are first in line, while there is room; who cannot be answered in time any more is told."""
+        while self._waiting:
+            following, turn = self._waiting[0]
+            if not turn.done():
+                if len(self._running) >= self._together(following):
+                    return
+                following.share(len(self._running))
+                try:
+                    following.check()
+                except (Overloaded, DeadlineExceeded) as error:
+                    turn.set_exception(error)
+                else:
+                    self._enter(following)
+                    turn.set_result(None)
+            self._waiting.popleft()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

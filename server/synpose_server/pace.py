@@ -13,6 +13,7 @@ __all__ = ["Pace", "Place"]
 _GAIN = 0.1  # of a new value in the running estimate
 _TRIAL_GAIN = 0.5  # of the value of a trial, in an estimate that is old
 _OLD = 1.0  # seconds without a new value
+_FORGOTTEN = 30.0  # seconds that a company was not seen, others being seen
 _DOUBT = 2.0  # mean deviations by which a deadline is to be met
 
 
@@ -31,38 +32,69 @@ class _Mean:
         self.mean += gain * (value - self.mean)
 
 
-class Pace:
-    """Seconds an image of the first frame set of an estimate, which opens sources and finds people, and of a later."""
+class _Level:
+    """The pace beside so many others: of the first frame set of an estimate, and of a later one."""
 
     def __init__(self) -> None:
-        self._first, self._later = _Mean(), _Mean()
-        self._learned = -math.inf  # time.monotonic
+        self.first, self.later = _Mean(), _Mean()
+        self.learned = -math.inf  # time.monotonic
+
+    @property
+    def is_old(self) -> bool:
+        return time.monotonic() - self.learned > _OLD
+
+
+class Pace:
+    """Seconds an image of the first frame set of an estimate, which opens sources and finds people, and of a later.
+
+    Learned apart for each number of other estimates beside: how much of the cores one leaves to others differs from
+    machine to machine. On two cores two at once take nearly twice as long as one.
+    """
+
+    def __init__(self) -> None:
+        self._levels: dict[int, _Level] = {}  # by how many others ran beside
         self.fewest = 1  # images of a frame set, of all that ran
 
     @property
     def is_known(self) -> bool:
         """Whether anything was learned yet."""
-        return self._learned > -math.inf
+        return bool(self._levels)
 
     @property
     def is_old(self) -> bool:
         """Whether nothing was learned lately: a pace that refuses everybody would never hear that it is wrong."""
-        return time.monotonic() - self._learned > _OLD
+        return all(level.is_old for level in self._levels.values())
 
-    def seconds(self, images: int, first: int, later: int) -> float:
-        """For so many first and later frame sets of `images` images."""
-        return images * (first * self._first.mean + later * self._later.mean)
+    def seconds(self, images: int, first: int, later: int, beside: int = 0) -> float:
+        """For so many first and later frame sets of `images` images, `beside` so many other estimates."""
+        level, scale = self._level(beside)
+        return scale * images * (first * level.first.mean + later * level.later.mean)
 
-    def doubt(self, images: int, first: int, later: int) -> float:
+    def doubt(self, images: int, first: int, later: int, beside: int = 0) -> float:
         """By how much `seconds` is usually wrong."""
-        return images * math.hypot(first * self._first.deviation, math.sqrt(later) * self._later.deviation)
+        level, scale = self._level(beside)
+        return scale * images * math.hypot(first * level.first.deviation, math.sqrt(later) * level.later.deviation)
 
-    def add(self, images: int, is_first: bool, seconds: float) -> None:
-        """Learn what a frame set has taken."""
+    def _level(self, beside: int) -> tuple[_Level, float]:
+        """What is known of that company, or of the nearest, and what to multiply it by.
+
+        Who has more company is taken not to be hindered, and who has less to be quicker in proportion, until it was
+        seen: both are tried rather than ruled out. What was not seen for long is not known any more.
+        """
+        newest = max((level.learned for level in self._levels.values()), default=0.0)
+        known = [n for n, level in self._levels.items() if newest - level.learned < _FORGOTTEN]
+        if not known:
+            return _Level(), 1.0
+        nearest = max((n for n in known if n <= beside), default=min(known))
+        return self._levels[nearest], min(1.0, (beside + 1) / (nearest + 1))
+
+    def add(self, images: int, is_first: bool, seconds: float, beside: float = 0.0) -> None:
+        """Learn what a frame set has taken, with so many others beside it in the mean."""
         self.fewest = min(self.fewest, images) if self.is_known else images
-        gain = _TRIAL_GAIN if self.is_old else _GAIN
-        (self._first if is_first else self._later).add(seconds / images, gain)
-        self._learned = time.monotonic()
+        level = self._levels.setdefault(round(beside), _Level())
+        gain = _TRIAL_GAIN if level.is_old else _GAIN
+        (level.first if is_first else level.later).add(seconds / images, gain)
+        level.learned = time.monotonic()
 
 
 class Place:
@@ -78,19 +110,36 @@ class Place:
         self._frame_sets = 1 if frame_sets is None else frame_sets
         self._done = 0
         self._since: float | None = None  # of the frame set under way
+        self._beside = 0  # other estimates
+        self._shared = self._since_shared = 0.0  # seconds times those beside in this frame set, and until when
 
-    @property
-    def seconds(self) -> float:
-        """What is still to be computed, as far as the pace is known: of what should be done by now, the usual error."""
-        needed = self._pace.seconds(self._cameras, *self._left)
+    def share(self, beside: int) -> None:
+        """From now on it has, or is to have, so many other estimates beside it."""
+        self._count()
+        self._beside = beside
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._shared += self._beside * (now - self._since_shared)
+        self._since_shared = now
+
+    def seconds(self, beside: int | None = None) -> float:
+        """What is still to be computed, as far as the pace is known: of what should be done by now, the usual error.
+
+        `beside` so many others; without, those that it has.
+        """
+        needed = self._pace.seconds(self._cameras, *self._left, self._beside if beside is None else beside)
         if self._since is None:
             return needed
-        return max(needed - (time.monotonic() - self._since), min(needed, self.doubt))
+        return max(needed - (time.monotonic() - self._since), min(needed, self.doubt(beside)))
 
-    @property
-    def doubt(self) -> float:
+    def doubt(self, beside: int | None = None) -> float:
         """By how much `seconds` is usually wrong."""
-        return self._pace.doubt(self._cameras, *self._left)
+        return self._pace.doubt(self._cameras, *self._left, self._beside if beside is None else beside)
+
+    def bears(self, beside: int) -> bool:
+        """Whether it would surely be in time with so many others beside it."""
+        return self.seconds(beside) + _DOUBT * self.doubt(beside) <= self.job.remaining
 
     @property
     def is_doubtful(self) -> bool:
@@ -112,8 +161,8 @@ class Place:
         self.job.check()
         if self.is_trial:
             return
-        margin = 0.0 if doubt is None else _DOUBT * math.hypot(doubt, self.doubt)
-        needed = wait + self.seconds + margin
+        margin = 0.0 if doubt is None else _DOUBT * math.hypot(doubt, self.doubt())
+        needed = wait + self.seconds() + margin
         if needed > self.job.remaining:
             late = f"the answer would take {needed:.2g} s, longer than its deadline allows"
             raise Overloaded(late, retry_after=wait or None)  # without a line nobody knows what waiting would change
@@ -127,10 +176,13 @@ class Place:
     def begin(self) -> None:
         """A frame set is begun: the first one already when its sources are opened."""
         if self._since is None:
-            self._since = time.monotonic()
+            self._since = self._since_shared = time.monotonic()
+            self._shared = 0.0
 
     def end(self) -> None:
         """The frame set that was begun is done."""
         if self._since is not None:
-            self._pace.add(self._cameras, not self._done, time.monotonic() - self._since)
+            self._count()
+            seconds = self._since_shared - self._since
+            self._pace.add(self._cameras, not self._done, seconds, self._shared / seconds if seconds else self._beside)
         self._done, self._since = self._done + 1, None

@@ -52,6 +52,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+def age(pace: Pace) -> None:
+    """What it has learned is of long ago."""
+    for level in pace._levels.values():
+        level.learned -= 100
+
+
 def test_places_are_given_in_order() -> None:
     """As many as there are places begin; the others in the order in which they came."""
 
@@ -262,14 +268,14 @@ def test_a_place_learns_and_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) 
             place.end()
     fresh = Place(Job(), 4, 11, pace)
     first, later = (0.9 * 3 + 0.1) / 2, 0.5 / 2  # seconds an image
-    assert fresh.seconds == pytest.approx(4 * (first + 10 * later))
+    assert fresh.seconds() == pytest.approx(4 * (first + 10 * later))
     fresh.begin()
     now += 1
-    assert fresh.seconds == pytest.approx(4 * (first + 10 * later) - 1)
+    assert fresh.seconds() == pytest.approx(4 * (first + 10 * later) - 1)
     fresh.end()
-    assert fresh.seconds < 4 * 10 * later + 1e-6
+    assert fresh.seconds() < 4 * 10 * later + 1e-6
     fresh.expect(5)
-    assert fresh.seconds == pytest.approx(4 * 4 * later)
+    assert fresh.seconds() == pytest.approx(4 * 4 * later)
 
 
 def test_an_old_pace_is_tried_anew() -> None:
@@ -281,7 +287,7 @@ def test_an_old_pace_is_tried_anew() -> None:
         pace = line.admission._paces["default"]
         with pytest.raises(Overloaded):
             line.admission.check(Job(0.5))
-        pace._learned -= 100
+        age(pace)
         line.admission.check(Job(0.5))
         tasks = [line.enter(name, leave, Job(0.5)) for name in "ab"]
         await settle()
@@ -291,8 +297,150 @@ def test_an_old_pace_is_tried_anew() -> None:
         leave.set()
         await tasks[0]
         for _ in range(8):
-            pace._learned -= 100
+            age(pace)
             pace.add(1, True, 0.1)
         line.admission.check(Job(1.0))
+
+    run(test())
+
+
+def learn_company(line: Line, alone: float, together: float) -> None:
+    """An image costs so many seconds alone and beside another, for sure."""
+    pace = line.admission._paces["default"]
+    for _ in range(200):
+        for beside, seconds in enumerate((alone, together)):
+            pace.add(1, True, seconds, beside)
+            pace.add(1, False, seconds / 100, beside)
+
+
+def test_who_would_be_late_beside_another_waits() -> None:
+    """One after the other where both at once would be late; at once where there is time."""
+
+    async def test() -> None:
+        for seconds, begun in ((3.5, ["a"]), (4.5, ["a", "b"])):
+            line, leave = Line(places=2), asyncio.Event()
+            learn_company(line, 1.0, 4.0)
+            tasks = [line.enter(name, leave, Job(seconds)) for name in "ab"]
+            await settle()
+            assert line.order == begun
+            leave.set()
+            await asyncio.gather(*tasks)
+            assert line.order == ["a", "b"]
+
+    run(test())
+
+
+def test_nobody_is_let_in_who_makes_another_late() -> None:
+    """Who has all the time there is waits for one that has not, and is not overtaken meanwhile."""
+
+    async def test() -> None:
+        line, leave = Line(places=2), asyncio.Event()
+        learn_company(line, 1.0, 4.0)
+        tasks = [line.enter("a", leave, Job(3.5)), line.enter("b", leave), line.enter("c", leave)]
+        await settle()
+        assert line.order == ["a"]
+        with pytest.raises(Overloaded):  # alone, after a and b
+            await line.enter("d", leave, Job(1.5))
+        leave.set()
+        await asyncio.gather(*tasks)
+        assert line.order == ["a", "b", "c"]
+
+    run(test())
+
+
+def test_a_long_clip_does_not_keep_others_out() -> None:
+    """What takes longer than a newcomer shares the cores, though its deadline is near."""
+
+    async def test() -> None:
+        line, leave = Line(places=2), asyncio.Event()
+        learn_company(line, 1.0, 4.0)
+        a = line.enter("a", leave, Job(3.5), sets=101)
+        await settle()
+        b = line.enter("b", leave)
+        await settle()
+        assert line.order == ["a", "b"]
+        leave.set()
+        await asyncio.gather(a, b)
+
+    run(test())
+
+
+def test_the_next_begins_when_the_first_in_line_gives_up() -> None:
+    """One that waited for a turn alone holds up those behind it no longer."""
+
+    async def test() -> None:
+        line, leave = Line(places=2), asyncio.Event()
+        learn_company(line, 1.0, 4.0)
+        a = line.enter("a", leave)
+        await settle()
+        b, c = line.enter("b", leave, Job(3.5)), line.enter("c", leave)
+        await settle()
+        assert line.order == ["a"]
+        b.cancel()
+        await settle()
+        assert line.order == ["a", "c"]
+        leave.set()
+        await asyncio.gather(a, c)
+
+    run(test())
+
+
+def test_company_has_a_pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not seen is tried; what was not seen for long is tried again; halves of the time count as halves."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace()
+    pace.add(1, True, 6.0, 2)
+    assert [pace.seconds(1, 1, 0, beside) for beside in range(4)] == pytest.approx([2, 4, 6, 6])
+    place = Place(Job(), 1, 1, pace)
+    place.begin()
+    place.share(1)
+    now += 0.7
+    place.share(0)
+    now += 0.3
+    place.end()
+    assert pace.seconds(1, 1, 0, 1) == pytest.approx(1)
+    assert pace.seconds(1, 1, 0) == pytest.approx(0.5)
+    now += 28
+    pace.add(1, True, 0.8)
+    assert [pace.seconds(1, 1, 0, beside) for beside in range(3)] == pytest.approx([0.8, 1, 6])
+    now += 2
+    pace.add(1, True, 0.8)
+    assert [pace.seconds(1, 1, 0, beside) for beside in range(3)] == pytest.approx([0.8, 0.8, 0.8])
+
+
+def test_the_company_is_chosen_in_which_one_is_done_first() -> None:
+    """Beside another it would be late; alone, once both that run are done, it is not."""
+
+    async def test() -> None:
+        line, leave = Line(places=2), asyncio.Event()
+        learn_company(line, 1.0, 4.0)
+        tasks = [line.enter("a", leave), line.enter("b", leave), line.enter("c", leave, Job(6.0))]
+        await settle()
+        assert line.admission.waiting == 1
+        with pytest.raises(Overloaded):
+            await line.enter("d", leave, Job(4.5))
+        leave.set()
+        await asyncio.gather(*tasks)
+
+    run(test())
+
+
+def test_who_runs_knows_its_company() -> None:
+    """What a frame set took is learned as of the company that it had, which comes and goes."""
+
+    async def test() -> None:
+        line = Line(places=2)
+        pace = line.admission._paces["default"]
+        async with line.admission.place(Job(), 1, 3) as place:
+            async with line.admission.place(Job(), 1):
+                place.begin()
+                time.sleep(0.01)
+                place.end()
+            assert list(pace._levels) == [1]
+            place.begin()
+            time.sleep(0.01)
+            place.end()
+            assert sorted(pace._levels) == [0, 1]
 
     run(test())

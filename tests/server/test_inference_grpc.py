@@ -325,7 +325,8 @@ async def test_the_line_of_estimates_is_not_theirs(engine: Engine, door: Door) -
             place = await stack.enter_async_context(admission.place(Job(), 4, 1000, "quick"))
             place.begin()
             place.end()
-            place._pace.add(1, True, 100.0)
+            for beside in range(engine.settings.max_clips):
+                place._pace.add(1, True, 1000.0, beside)
         with pytest.raises(Overloaded):
             admission.check(Job(30))
         assert await door.stub.ModelInfer(request("relation", inputs), timeout=30)
