@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Literal
 
 from synpose.errors import Overloaded
 from synpose_server.job import Job
@@ -22,11 +23,11 @@ class _Mean:
 
     def __init__(self) -> None:
         self.mean = self.deviation = 0.0
-        self._known = False
+        self.is_known = False
 
     def add(self, value: float, gain: float = _GAIN) -> None:
-        if not self._known:
-            self.mean, self.deviation, self._known = value, value / 2, True
+        if not self.is_known:
+            self.mean, self.deviation, self.is_known = value, value / 2, True
             return
         self.deviation += gain * (abs(value - self.mean) - self.deviation)
         self.mean += gain * (value - self.mean)
@@ -67,31 +68,38 @@ class Pace:
 
     def seconds(self, images: int, first: int, later: int, beside: int = 0) -> float:
         """For so many first and later frame sets of `images` images, `beside` so many other estimates."""
-        level, scale = self._level(beside)
-        return scale * images * (first * level.first.mean + later * level.later.mean)
+        of_first, _ = self._at("first", beside)
+        of_later, _ = self._at("later", beside)
+        return images * (first * of_first + later * of_later)
 
     def doubt(self, images: int, first: int, later: int, beside: int = 0) -> float:
         """By how much `seconds` is usually wrong."""
-        level, scale = self._level(beside)
-        return scale * images * math.hypot(first * level.first.deviation, math.sqrt(later) * level.later.deviation)
+        return images * math.hypot(
+            first * self._at("first", beside)[1], math.sqrt(later) * self._at("later", beside)[1]
+        )
 
-    def _level(self, beside: int) -> tuple[_Level, float]:
-        """What is known of that company, or of the nearest, and what to multiply it by.
+    def _at(self, which: Literal["first", "later"], beside: int) -> tuple[float, float]:
+        """Mean and mean deviation in that company, or what the nearest says of it.
 
         Who has more company is taken not to be hindered, and who has less to be quicker in proportion, until it was
         seen: both are tried rather than ruled out. What was not seen for long is not known any more.
         """
         newest = max((level.learned for level in self._levels.values()), default=0.0)
-        known = [n for n, level in self._levels.items() if newest - level.learned < _FORGOTTEN]
+        fresh = {n: level for n, level in self._levels.items() if newest - level.learned < _FORGOTTEN}
+        known = {n: mean for n, level in fresh.items() if (mean := getattr(level, which)).is_known}
         if not known:
-            return _Level(), 1.0
+            return 0.0, 0.0
         nearest = max((n for n in known if n <= beside), default=min(known))
-        return self._levels[nearest], min(1.0, (beside + 1) / (nearest + 1))
+        scale, mean = min(1.0, (beside + 1) / (nearest + 1)), known[nearest]
+        return scale * mean.mean, scale * mean.deviation
 
     def add(self, images: int, is_first: bool, seconds: float, beside: float = 0.0) -> None:
         """Learn what a frame set has taken, with so many others beside it in the mean."""
         self.fewest = min(self.fewest, images) if self.is_known else images
-        level = self._levels.setdefault(round(beside), _Level())
+        company = round(beside)
+        if company not in self._levels:  # another thread may be reading them
+            self._levels = {**self._levels, company: _Level()}
+        level = self._levels[company]
         gain = _TRIAL_GAIN if level.is_old else _GAIN
         (level.first if is_first else level.later).add(seconds / images, gain)
         level.learned = time.monotonic()

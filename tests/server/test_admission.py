@@ -426,6 +426,18 @@ def test_the_company_is_chosen_in_which_one_is_done_first() -> None:
     run(test())
 
 
+def test_a_company_that_only_began_or_only_went_on_says_nothing_of_the_other() -> None:
+    """First and later frame sets are known apart: what was not seen beside others is taken from those alone."""
+    pace = Pace()
+    pace.add(1, True, 8.0)
+    pace.add(1, False, 2.0)
+    pace.add(1, True, 12.0, 1)
+    pace.add(1, False, 3.0, 2)
+    assert pace.seconds(1, 1, 10, 1) == pytest.approx(12 + 10 * 2)
+    assert pace.seconds(1, 1, 10, 2) == pytest.approx(12 + 10 * 3)
+    assert pace.doubt(1, 1, 0, 1) == pytest.approx(6)
+
+
 def test_who_runs_knows_its_company() -> None:
     """What a frame set took is learned as of the company that it had, which comes and goes."""
 
