@@ -117,7 +117,7 @@ class Admission:
         return waits[n]
 
     def _line(self, turns: int) -> tuple[float, float]:
-        """Seconds until one of so many turns is free, once all who run and wait have had theirs, and the doubt of it."""
+        """Seconds until one of so many turns is free, after all who run and wait, and the doubt of it."""
         free = sorted((running.seconds(), running.doubt()) for running in self._running)[-turns:]
         free = [*[(0.0, 0.0)] * (turns - len(free)), *free]
         for waiting, _ in self._waiting:
