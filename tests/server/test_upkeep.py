@@ -26,8 +26,8 @@ def test_free_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holes in the heaps are the system's again, though something above them is still used."""
     monkeypatch.setattr(module, "_TRIM_SECONDS", 0.01)
     held = [np.ones(100_000, np.uint8) for _ in range(1000)]
-    del held[:-1]
     before = psutil.Process().memory_info().rss
+    del held[:-1]
 
     async def run() -> None:
         beside = asyncio.create_task(
