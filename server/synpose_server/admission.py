@@ -25,7 +25,7 @@ _Turn: TypeAlias = "asyncio.Future[None]"
 
 
 class Admission:
-    """`places` estimates at a time; `most` more may wait, up to `patience` seconds. Belongs to one event loop."""
+    """`places` estimates at a time at most; `most` more may wait, up to `patience` seconds. Of one event loop."""
 
     def __init__(self, places: int, most: int, patience: float, stats: Stats) -> None:
         self._places, self._most, self._patience, self._stats = places, most, patience, stats
@@ -81,14 +81,14 @@ class Admission:
         return len(self._running) >= self._places and len(self._waiting) >= self._most
 
     def _check(self, place: Place) -> None:
+        wait, doubt = self._wait(place)
         if self.is_full:
-            wait, _ = self._wait(place)
             raise Overloaded(f"{len(self._waiting)} requests are waiting already; try again later", retry_after=wait)
         place.is_trial = not self._running and place.is_doubtful
         if math.isinf(place.job.remaining):  # cannot be late
             place.job.check()
         else:
-            place.check(*self._wait(place))
+            place.check(wait, doubt)
 
     def _together(self, place: Place) -> int:
         """How many may run at once, `place` among them, so that all are in time; 1 if none can be helped.
@@ -140,10 +140,8 @@ class Admission:
             async with asyncio.timeout(min(self._patience, place.job.remaining)):
                 await turn
         except BaseException as error:
-            if place in self._running:  # the turn came together with the end of the wait
-                self._leave(place)
             self._waiting = deque(entry for entry in self._waiting if entry[1] is not turn)
-            self._go_on()
+            self._leave(place)  # for those behind it, and in case that its turn came together with the end of the wait
             if not isinstance(error, TimeoutError):
                 raise
             place.job.check()
