@@ -52,7 +52,7 @@ def quantise_spatial(graph: Path, path: Path, crops: NDArray[np.uint8]) -> None:
             op_types_to_quantize=_KINDS,
             nodes_to_exclude=[node.name for node in nodes[convolutions[-1] :]],  # that one leads into the pyramid
             per_channel=True,
-            reduce_range=True,  # products of 8 bits overflow where a CPU has no VNNI
+            reduce_range=True,  # pairs of 8-bit products overflow where a CPU has no VNNI
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
