@@ -26,12 +26,18 @@ export class Player {
   live = false;
   private last = 0;
   private rate = 0;
+  private readonly next = new Map<HTMLVideoElement, number>(); // where those that are being set go after that
 
   constructor(
     readonly take: Take,
     private readonly videos: readonly LedVideo[],
     private readonly changed: () => void,
   ) {
+    for (const { video } of videos)
+      video.addEventListener("seeked", () => {
+        const time = this.next.get(video);
+        if (this.next.delete(video)) video.currentTime = time!;
+      });
     this.seek(0);
   }
 
@@ -74,7 +80,13 @@ export class Player {
     this.frame = this.take.frameAt(this.time);
     // the middle of the frame's time: at its very begin some players still show the one before
     const middle = (this.take.timestamps[this.frame] ?? 0) + 0.5 / this.take.header.fps;
-    for (const { video, lead } of this.videos) if (!video.seeking || !this.playing) video.currentTime = lead + middle;
+    for (const { video, lead } of this.videos) this.set(video, lead + middle);
+  }
+
+  /** Set a video to a time, or let that follow the setting under way: Chromium now and then never ends one set over. */
+  private set(video: HTMLVideoElement, time: number): void {
+    if (video.seeking) this.next.set(video, time);
+    else video.currentTime = time;
   }
 
   step(frames: number): void {

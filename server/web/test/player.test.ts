@@ -14,7 +14,7 @@ function take(left_out: Record<string, number> = {}): Take {
 
 /** As much of a video as a player looks at. */
 function film(): HTMLVideoElement {
-  const video = {
+  const video = Object.assign(new EventTarget(), {
     currentTime: 0,
     duration: 100,
     paused: true,
@@ -22,7 +22,7 @@ function film(): HTMLVideoElement {
     readyState: 4,
     playbackRate: 1,
     error: null,
-  };
+  });
   return Object.assign(video, {
     play: async () => Object.assign(video, { paused: false }),
     pause: () => Object.assign(video, { paused: true }),
@@ -61,6 +61,23 @@ describe("Player", () => {
     expect(player.time).toBeCloseTo(0.04);
     expect(player.frame).toBe(0);
     expect(late.currentTime).toBeCloseTo(0.24);
+  });
+
+  it("sets a video that is being set once that is over, to where it was last asked to be", () => {
+    const { early, late, player } = playing();
+    const ended = () => {
+      Object.assign(early, { seeking: false });
+      early.dispatchEvent(new Event("seeked"));
+    };
+    Object.assign(early, { seeking: true });
+    player.seek(1);
+    player.seek(2);
+    expect([early.currentTime, late.currentTime]).toEqual([0.05, 2.05]);
+    ended();
+    expect(early.currentTime).toBe(2.05);
+    early.currentTime = 3;
+    ended(); // one that nobody asked of the player
+    expect(early.currentTime).toBe(3);
   });
 
   it("holds that none was left out where the answer says nothing of it", () => {
