@@ -24,6 +24,16 @@ test("a fifth of late frames is too many", () => {
   expect(pace.level).toBeGreaterThan(0);
 });
 
+test("two refreshes of the screen for one frame are late, but not on a screen of half as many", () => {
+  const [sixty, thirty] = [new Pace(), new Pace()];
+  for (let i = 0; i < 1000; i++) {
+    sixty.add(i % 12 ? 16.7 : 33.3);
+    thirty.add(33.3);
+  }
+  expect(sixty.level).toBe(2);
+  expect(thirty.level).toBe(0);
+});
+
 test("after a while in time more is drawn again, later each time that was too much", () => {
   const pace = new Pace();
   const back = () => {
