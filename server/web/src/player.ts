@@ -36,7 +36,8 @@ export class Player {
     for (const { video } of videos)
       video.addEventListener("seeked", () => {
         const time = this.next.get(video);
-        if (this.next.delete(video)) video.currentTime = time!;
+        this.next.delete(video);
+        if (time !== undefined) video.currentTime = time;
       });
     this.seek(0);
   }

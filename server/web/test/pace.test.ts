@@ -34,6 +34,13 @@ test("two refreshes of the screen for one frame are late, but not on a screen of
   expect(thirty.level).toBe(0);
 });
 
+test("a screen that is slowed down, as to save energy, soon counts as slow", () => {
+  const pace = new Pace();
+  feed(pace, 16.7, 100);
+  expect(feed(pace, 33.3, 100)).toBe(2);
+  expect(feed(pace, 33.3, 1000)).toBe(0);
+});
+
 test("after a while in time more is drawn again, later each time that was too much", () => {
   const pace = new Pace();
   const back = () => {
